@@ -1,0 +1,5 @@
+//! signal-trace: why containers do not shut down gracefully, read off the kernel.
+
+pub mod containers;
+pub mod event;
+pub mod judge;
