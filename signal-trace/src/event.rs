@@ -340,6 +340,34 @@ pub enum EventKind {
     CgroupGone(CgroupId),
 }
 
+/// One process as `/proc` showed it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SeenProcess {
+    /// Host pid and start.
+    pub key: ProcessKey,
+    /// The cgroup in whose `cgroup.procs` it stood.
+    pub cgroup: CgroupId,
+    /// Its name.
+    pub comm: Comm,
+    /// Its parent's host pid then: not the one it was born to, if that one is dead.
+    pub parent: Pid,
+    /// Pid in its innermost pid namespace (`NSpid`, the last).
+    pub ns_pid: Pid,
+    /// Depth of its pid namespace below the one that `/proc` is mounted in (`NSpid` holds one more).
+    pub level: u32,
+}
+
+/// The processes of one container, read from `/proc`: seeds the table at start and repairs it after a loss.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The container's own cgroup.
+    pub container: CgroupId,
+    /// Before the first of them was read.
+    pub time: KernelTime,
+    /// In the container's cgroup or below it, nested containers left out.
+    pub processes: Vec<SeenProcess>,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
