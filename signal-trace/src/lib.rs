@@ -3,3 +3,4 @@
 pub mod containers;
 pub mod event;
 pub mod judge;
+pub mod kernel;
