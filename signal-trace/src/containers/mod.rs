@@ -1,8 +1,10 @@
 //! From cgroup ids to containers.
 //!
-//! [`path`] reads a container out of a cgroup path, [`scan`] reads the cgroup file system, and [`snapshot`] reads the
-//! processes of a container. Nothing here knows the kernel programs, a clock, or what a verdict is.
+//! [`path`] reads a container out of a cgroup path, [`scan`] reads the cgroup file system, [`snapshot`] reads the
+//! processes of a container, and [`index`] answers, in memory and without I/O, whose a cgroup id is. Nothing here knows
+//! the kernel programs, a clock, or what a verdict is.
 
+pub mod index;
 pub mod path;
 pub mod scan;
 pub mod snapshot;
