@@ -96,13 +96,13 @@ impl Signal {
         self.0
     }
 
-    /// From `TERM`, `SIGTERM`, `15`, `RTMIN+3` or `SIGRTMIN+3`, in any case.
+    /// From `TERM`, `SIGTERM`, `15`, `SIG15`, `RTMIN+3` or `SIGRTMIN+3`, in any case.
     pub fn parse(text: &str) -> Option<Self> {
         let upper = text.trim().to_ascii_uppercase();
-        if let Ok(number) = upper.parse::<u32>() {
+        let name = upper.strip_prefix("SIG").unwrap_or(&upper);
+        if let Ok(number) = name.parse::<u32>() {
             return Self::from_number(number);
         }
-        let name = upper.strip_prefix("SIG").unwrap_or(&upper);
         if let Some(index) = Self::NAMES.iter().position(|n| *n == name) {
             return Self::from_number(u32::try_from(index).ok()? + 1);
         }
@@ -305,6 +305,8 @@ pub struct ExitEvent {
     pub task: Task,
     /// How it ended.
     pub status: ExitStatus,
+    /// Shared pending signals that it never read, one bit each.
+    pub pending: u64,
 }
 
 /// What the kernel said, and when.

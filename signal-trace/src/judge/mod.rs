@@ -4,4 +4,342 @@
 //! in whatever order, it returns values. It knows containers by their cgroup ids and nothing of Kubernetes' API, of
 //! the kernel programs, or of how a verdict is shown.
 
+mod advice;
+mod container;
+mod evidence;
+mod processes;
 pub mod shutdown;
+mod verdict;
+mod window;
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::containers::Cgroup;
+use crate::containers::index::Index;
+use crate::event::{CgroupId, Event, EventKind, KernelTime, Pid, ProcessEvent, Signal, SignalEvent, Snapshot, Task};
+use container::{Container, Origins};
+use shutdown::{ContainerFacts, Grace, GraceSource, Shutdown, Trigger, Where};
+
+/// After a loss among the signals to inits, a SIGKILL without a stop signal before it proves nothing for this long.
+const DOUBT_AFTER_LOSS: Duration = Duration::from_secs(600);
+
+/// Cgroups that are known at once, the ones of no container included.
+const MAX_CGROUPS: usize = 65_536;
+
+/// All that can happen.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// The kernel said something.
+    Event(Event),
+    /// A cgroup is there, or is no more.
+    Cgroup(CgroupChange),
+    /// What is configured for a container, or known of its pod, changed.
+    Spec(CgroupId, Spec),
+    /// Somebody looked at `/proc`.
+    Processes(Snapshot),
+    /// Records were lost up to now. To be said before the records that were read at the same time.
+    Lost(Loss),
+    /// Time went by.
+    Tick,
+}
+
+/// What happened to a cgroup.
+#[derive(Clone, Debug)]
+pub enum CgroupChange {
+    /// It was there when the tracer came, or was found by a later look: its past is unknown.
+    Present(Cgroup),
+    /// The kernel just made it: its whole life will be seen.
+    Made(Cgroup),
+    /// Nothing lives there any more, nor will.
+    Gone(CgroupId),
+}
+
+/// What is configured for a container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spec {
+    /// Names, where more than the cgroup path is known.
+    pub facts: Option<Arc<ContainerFacts>>,
+    /// The effective stop signal; none where it is not known.
+    pub stop_signal: Option<Signal>,
+    /// The time between stop signal and SIGKILL.
+    pub grace: Grace,
+    /// When somebody decided that it has to go: the start of the hook's time.
+    pub terminating_since: Option<KernelTime>,
+    /// Why.
+    pub trigger: Trigger,
+}
+
+impl Default for Spec {
+    fn default() -> Self {
+        Self {
+            facts: None,
+            stop_signal: None,
+            grace: Grace { period: None, source: GraceSource::Unknown },
+            terminating_since: None,
+            trigger: Trigger::Unknown,
+        }
+    }
+}
+
+/// Which ring refused records since the last look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loss {
+    /// Forks, exits, forwards: what a window needs to be seen whole.
+    Bulk,
+    /// Stop signals to inits, their kills and exits.
+    Init,
+}
+
+/// All that the judge can ask for.
+#[must_use]
+#[derive(Clone, Debug)]
+pub enum Output {
+    /// Have the kernel report on this cgroup.
+    Track {
+        /// Which.
+        cgroup: CgroupId,
+        /// The container it is part of.
+        container: CgroupId,
+        /// Host pid of the container's init, once it is known.
+        init: Option<Pid>,
+    },
+    /// This cgroup is no container's any more.
+    Untrack(CgroupId),
+    /// Look at the processes of this container.
+    Snapshot(CgroupId),
+    /// No window is open for this container: the kernel may stop reporting what is only of interest inside one.
+    WindowClosed(CgroupId),
+    /// A verdict.
+    Shutdown(Box<Shutdown>),
+}
+
+/// The judge.
+#[derive(Debug)]
+pub struct Judge {
+    index: Index,
+    containers: HashMap<CgroupId, Container>,
+    /// Containers with a window: what has a deadline.
+    windows: BTreeSet<CgroupId>,
+    lost_until: KernelTime,
+    init_loss: Option<KernelTime>,
+}
+
+impl Default for Judge {
+    fn default() -> Self {
+        Self {
+            index: Index::new(MAX_CGROUPS),
+            containers: HashMap::new(),
+            windows: BTreeSet::new(),
+            lost_until: KernelTime::default(),
+            init_loss: None,
+        }
+    }
+}
+
+impl Judge {
+    /// Takes one input that happened, or was learnt, at `now`, and appends what follows from it.
+    pub fn handle(&mut self, input: Input, now: KernelTime, out: &mut Vec<Output>) {
+        self.expire(now, out);
+        match input {
+            Input::Event(event) => self.event(event, out),
+            Input::Cgroup(CgroupChange::Present(cgroup)) => self.cgroup_found(cgroup, now, Past::Unknown, out),
+            Input::Cgroup(CgroupChange::Made(cgroup)) => self.cgroup_found(cgroup, now, Past::Seen, out),
+            Input::Cgroup(CgroupChange::Gone(id)) => self.cgroup_gone(id, out),
+            Input::Spec(id, spec) => {
+                if let Some(container) = self.containers.get_mut(&id) {
+                    container.set_spec(spec);
+                }
+            }
+            Input::Processes(snapshot) => self.snapshot(&snapshot, out),
+            Input::Lost(loss) => self.lost(loss, now, out),
+            Input::Tick => {}
+        }
+    }
+
+    /// When [`Input::Tick`] is due if nothing else comes.
+    pub fn next_deadline(&self) -> Option<KernelTime> {
+        self.windows.iter().filter_map(|id| self.containers.get(id)?.deadline()).min()
+    }
+
+    /// Containers it knows, by their own cgroup.
+    pub fn containers(&self) -> impl Iterator<Item = &Arc<ContainerFacts>> {
+        self.containers.values().map(Container::facts)
+    }
+
+    /// The cgroups it knows.
+    pub fn index(&self) -> &Index {
+        &self.index
+    }
+
+    /// Shutdowns in the making.
+    pub fn open_windows(&self) -> usize {
+        self.windows.len()
+    }
+
+    fn event(&mut self, event: Event, out: &mut Vec<Output>) {
+        match event.kind {
+            EventKind::Signal(signal) => self.signal(event.time, &signal, out),
+            EventKind::Fork(process) => {
+                if let Some(id) = self.index.container_of(process.task.cgroup) {
+                    self.born(id, event.time, &process, out);
+                }
+            }
+            EventKind::Move(process) => self.moved(event.time, &process, out),
+            EventKind::Exit(exit) => {
+                let home = self.home_of(&exit.task);
+                if let Some((id, container)) = home.and_then(|id| Some((id, self.containers.get_mut(&id)?))) {
+                    container.exit(event.time, &exit, out);
+                    self.settle(id, out);
+                }
+            }
+            EventKind::OomMark(pid) => {
+                for id in &self.windows {
+                    if let Some(container) = self.containers.get_mut(id) {
+                        container.oom_mark(event.time, pid);
+                    }
+                }
+            }
+            EventKind::CgroupGone(id) => self.cgroup_gone(id, out),
+            // Only ids: whoever can read its path turns it into a `CgroupChange`.
+            EventKind::CgroupMade { .. } => {}
+        }
+    }
+
+    fn signal(&mut self, time: KernelTime, event: &SignalEvent, out: &mut Vec<Output>) {
+        let Some(id) = self.home_of(&event.target) else { return };
+        let origin = self.origin(id, event);
+        let doubt = self.init_loss.is_some_and(|at| time.since(at) <= DOUBT_AFTER_LOSS);
+        if let Some(container) = self.containers.get_mut(&id) {
+            container.signal(time, event, origin, if doubt { Past::Unknown } else { Past::Seen }, out);
+            self.settle(id, out);
+        }
+    }
+
+    /// Where a signal comes from, as seen from the container `id`. Never by siginfo, which its sender writes.
+    fn origin(&self, id: CgroupId, event: &SignalEvent) -> Where {
+        let Some(container) = self.containers.get(&id) else { return Where::Outside };
+        if event.kernel_made {
+            return Where::Kernel;
+        }
+        let home = self.index.container_of(event.sender.cgroup);
+        let origins = match home {
+            Some(other) if other == id || self.index.encloses(id, other) => Origins::Container,
+            Some(other) if self.index.same_pod(id, other) => Origins::Pod,
+            Some(_) | None => Origins::Elsewhere,
+        };
+        container.origin(&event.sender, origins)
+    }
+
+    /// The container of a process: by its cgroup.
+    fn home_of(&self, task: &Task) -> Option<CgroupId> {
+        self.index.container_of(task.cgroup)
+    }
+
+    fn born(&mut self, id: CgroupId, time: KernelTime, event: &ProcessEvent, out: &mut Vec<Output>) {
+        if let Some(container) = self.containers.get_mut(&id) {
+            container.born(time, event, out);
+        }
+    }
+
+    fn moved(&mut self, time: KernelTime, event: &ProcessEvent, out: &mut Vec<Output>) {
+        let to = self.index.container_of(event.task.cgroup);
+        for (id, container) in &mut self.containers {
+            if Some(*id) != to {
+                container.left(event.task.key);
+            }
+        }
+        if let Some(id) = to {
+            self.born(id, time, event, out);
+        }
+    }
+
+    fn cgroup_found(&mut self, cgroup: Cgroup, now: KernelTime, past: Past, out: &mut Vec<Output>) {
+        let id = cgroup.id;
+        let is_container = cgroup.container.is_some();
+        if self.index.path(id).is_some() {
+            return;
+        }
+        let changed = self.index.apply(cgroup);
+        if is_container && let Some(facts) = self.index.facts(id) {
+            self.containers.insert(id, Container::new(Arc::clone(facts), now, past, self.lost_until));
+        }
+        self.retrack(changed, out);
+        if is_container {
+            out.push(Output::Snapshot(id));
+        }
+    }
+
+    /// Cgroups that are another container's than before.
+    fn retrack(&self, changed: Vec<CgroupId>, out: &mut Vec<Output>) {
+        out.extend(changed.into_iter().map(|cgroup| match self.index.container_of(cgroup) {
+            Some(container) => Output::Track { cgroup, container, init: None },
+            None => Output::Untrack(cgroup),
+        }));
+    }
+
+    fn cgroup_gone(&mut self, id: CgroupId, out: &mut Vec<Output>) {
+        if let Some(mut container) = self.containers.remove(&id) {
+            container.gone(out);
+            self.windows.remove(&id);
+        }
+        let changed = self.index.delete(id);
+        self.retrack(changed, out);
+    }
+
+    fn snapshot(&mut self, snapshot: &Snapshot, out: &mut Vec<Output>) {
+        if let Some(container) = self.containers.get_mut(&snapshot.container) {
+            container.seen(snapshot, out);
+            self.settle(snapshot.container, out);
+        }
+    }
+
+    fn lost(&mut self, loss: Loss, now: KernelTime, out: &mut Vec<Output>) {
+        if loss == Loss::Init {
+            self.init_loss = Some(now);
+        }
+        self.lost_until = now;
+        for (id, container) in &mut self.containers {
+            container.lost(now);
+            out.push(Output::Snapshot(*id));
+        }
+    }
+
+    fn expire(&mut self, now: KernelTime, out: &mut Vec<Output>) {
+        let due: Vec<_> = self
+            .windows
+            .iter()
+            .copied()
+            .filter(|id| self.containers.get(id).and_then(Container::deadline).is_none_or(|at| at <= now))
+            .collect();
+        for id in due {
+            if let Some(container) = self.containers.get_mut(&id) {
+                container.expire(out);
+            }
+            self.settle(id, out);
+        }
+    }
+
+    /// Keeps the list of open windows in step with a container that was touched.
+    fn settle(&mut self, id: CgroupId, out: &mut Vec<Output>) {
+        let open = self.containers.get(&id).is_some_and(|c| c.deadline().is_some());
+        if open {
+            self.windows.insert(id);
+        } else if self.windows.remove(&id) {
+            out.push(Output::WindowClosed(id));
+        }
+    }
+}
+
+/// Whether what was before is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Past {
+    /// From the start.
+    Seen,
+    /// Not, or not wholly.
+    Unknown,
+}
+
+#[cfg(test)]
+mod tests;

@@ -143,6 +143,9 @@ pub enum Confidence {
 }
 
 impl Confidence {
+    /// All of them, the weakest first.
+    pub const ALL: [Self; 3] = [Self::Partial, Self::Observed, Self::Proven];
+
     /// Its name in every output.
     pub fn name(self) -> &'static str {
         match self {
@@ -177,6 +180,19 @@ pub enum InitDisposition {
 }
 
 impl InitDisposition {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::Handled,
+        Self::Waited,
+        Self::NoHandler,
+        Self::SigIgn,
+        Self::Unread,
+        Self::NeverRan,
+        Self::Reraised,
+        Self::DefaultAction,
+        Self::Unknown,
+    ];
+
     /// Its name in every output.
     pub fn name(self) -> &'static str {
         match self {
@@ -219,6 +235,20 @@ pub enum Trigger {
 }
 
 impl Trigger {
+    /// All of them.
+    pub const ALL: [Self; 10] = [
+        Self::Delete,
+        Self::Eviction,
+        Self::Preemption,
+        Self::Taint,
+        Self::PodGc,
+        Self::NodeShutdown,
+        Self::Probe,
+        Self::Restart,
+        Self::RuntimeStop,
+        Self::Unknown,
+    ];
+
     /// Its name in every output.
     pub fn name(self) -> &'static str {
         match self {
@@ -256,6 +286,10 @@ pub enum GraceSource {
 }
 
 impl GraceSource {
+    /// All of them.
+    pub const ALL: [Self; 7] =
+        [Self::Deletion, Self::Spec, Self::Probe, Self::Floor, Self::Flag, Self::RuntimeDefault, Self::Unknown];
+
     /// Its name in every output.
     pub fn name(self) -> &'static str {
         match self {
@@ -295,6 +329,9 @@ pub enum Where {
 }
 
 impl Where {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Outside, Self::Inside, Self::ExecSession, Self::Kernel, Self::Host];
+
     /// Its name in every output.
     pub fn name(self) -> &'static str {
         match self {
@@ -350,6 +387,9 @@ pub enum Finding {
 }
 
 impl Finding {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::EarlyExit, Self::HelpersKilled, Self::Reraised];
+
     /// Its name in every output.
     pub fn name(self) -> &'static str {
         match self {
@@ -489,6 +529,17 @@ pub enum Delivery {
 }
 
 impl Delivery {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Generated(Generated::Delivered),
+        Self::Generated(Generated::Ignored),
+        Self::Generated(Generated::AlreadyPending),
+        Self::Generated(Generated::Overflow),
+        Self::NoHandler,
+        Self::Teardown,
+        Self::Dying,
+    ];
+
     /// Its name in records.
     pub fn name(self) -> &'static str {
         match self {
@@ -496,7 +547,7 @@ impl Delivery {
             Self::Generated(Generated::Ignored) => "ignored",
             Self::Generated(Generated::AlreadyPending) => "already_pending",
             Self::Generated(Generated::Overflow) => "overflow",
-            Self::NoHandler => "no_handler",
+            Self::NoHandler => "ignored",
             Self::Teardown => "teardown",
             Self::Dying => "already_dying",
         }

@@ -1,0 +1,170 @@
+//! What to change: one sentence for each verdict, by what init is.
+//!
+//! It reads the shutdown and nothing else. Programs are named by what the kernel calls them, which a container may have
+//! chosen: a name only picks between sentences and is printed by whoever escapes.
+
+use crate::event::{Comm, ExitStatus, Signal};
+use crate::judge::shutdown::{Cause, InitDisposition, Outcome, Shutdown, Step, StepKind};
+
+/// What init is, as far as its name tells.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Shell,
+    PackageManager,
+    InitHelper,
+    Uwsgi,
+    Other,
+}
+
+fn kind(comm: &Comm) -> Kind {
+    let name = comm.to_text();
+    match &*name {
+        "sh" | "bash" | "dash" | "ash" | "busybox" | "zsh" | "ksh" => Kind::Shell,
+        "tini" | "dumb-init" | "docker-init" | "catatonit" | "s6-svscan" | "runsvdir" => Kind::InitHelper,
+        "uwsgi" => Kind::Uwsgi,
+        _ if name.starts_with("npm") || name.starts_with("yarn") || name.starts_with("npx") => Kind::PackageManager,
+        _ => Kind::Other,
+    }
+}
+
+/// One sentence, short enough to read aloud; empty where there is nothing to change.
+pub(super) fn advice(shutdown: &Shutdown) -> String {
+    let init = shutdown.init.map_or(Comm::default(), |init| init.comm);
+    let name = printable(&init);
+    let stop = shutdown.stop_signal.unwrap_or(Signal::TERM);
+    let missed = shutdown.missed.first().map_or_else(|| "its child".to_owned(), |m| printable(&m.process.comm));
+    let broke_at =
+        shutdown.missed.first().and_then(|m| m.broke_at).map_or_else(|| name.clone(), |b| printable(&b.comm));
+    match shutdown.verdict.outcome {
+        Outcome::Graceful | Outcome::Forced => String::new(),
+        Outcome::Unknown => {
+            "Evidence is missing, so nobody is blamed: stop it again while signal-trace watches.".into()
+        }
+        Outcome::OomKilled => {
+            "Raise the memory limit, or free memory before the stop: the out-of-memory killer ended the shutdown."
+                .into()
+        }
+        Outcome::Crashed => format!("Look at the {stop} handler: it crashed instead of ending {name}."),
+        Outcome::GraceExceeded | Outcome::DiedOnSignal | Outcome::ChildrenKilled => {
+            by_cause(shutdown, &Names { init: name, kind: kind(&init), missed, broke_at, stop })
+        }
+    }
+}
+
+struct Names {
+    init: String,
+    kind: Kind,
+    missed: String,
+    broke_at: String,
+    stop: Signal,
+}
+
+fn by_cause(shutdown: &Shutdown, n: &Names) -> String {
+    let Names { init, missed, broke_at, stop, .. } = n;
+    match shutdown.verdict.cause {
+        Cause::None => String::new(),
+        Cause::Ignored => ignored(shutdown, n),
+        Cause::NotForwarded => not_forwarded(shutdown, n),
+        Cause::PartiallyForwarded => {
+            format!("Let {broke_at} exec {missed}, or start {missed} without it: {stop} stopped at {broke_at}.")
+        }
+        Cause::NotAwaited => format!("Have {init} wait for its children before it exits: they were told, and cut off."),
+        Cause::ChildTooSlow => {
+            "Raise the grace period or shorten the children's shutdown: they were told, and not done in time.".into()
+        }
+        Cause::ChildIgnored => format!("Handle the forwarded signal in {init}'s children: they drop it."),
+        Cause::Stuck if n.kind == Kind::Uwsgi => "Set die-on-term = true: to uwsgi SIGTERM means reload.".into(),
+        Cause::Stuck if shutdown.init_disposition == InitDisposition::NeverRan => {
+            format!(
+                "Find out what held {init} at the stop: it was frozen, stopped or waiting for a device and never ran."
+            )
+        }
+        Cause::Stuck => {
+            format!("Raise the grace period or make {init}'s {stop} handler faster: it was not done in time.")
+        }
+        Cause::NoHandler => no_handler(shutdown, n),
+        Cause::PrestopOverrun => {
+            "Shorten the preStop hook or raise terminationGracePeriodSeconds: the hook used up the time to shut down."
+                .into()
+        }
+        Cause::HostBroadcast => String::new(),
+        Cause::Unknown => "The way of the signal was not seen whole, so nobody is blamed for it.".into(),
+    }
+}
+
+fn ignored(shutdown: &Shutdown, n: &Names) -> String {
+    let Names { init, stop, .. } = n;
+    match shutdown.init_disposition {
+        InitDisposition::SigIgn => format!("Do not ignore {stop} in {init}."),
+        InitDisposition::Unread => {
+            format!("Have {init} read {stop} or unblock it: the signal was still pending at the kill.")
+        }
+        InitDisposition::Reraised => {
+            format!(
+                "Give {init} a {stop} handler that exits, or run it under an init such as tini: as PID 1 it cannot die of the signal."
+            )
+        }
+        InitDisposition::Handled
+        | InitDisposition::Waited
+        | InitDisposition::NoHandler
+        | InitDisposition::NeverRan
+        | InitDisposition::DefaultAction
+        | InitDisposition::Unknown => match n.kind {
+            Kind::Shell => format!("Give the script a trap for {stop} that exits: as PID 1 {init} drops the signal."),
+            Kind::PackageManager | Kind::InitHelper | Kind::Uwsgi | Kind::Other if !stop.default_is_fatal() => {
+                format!("Set a stop signal that {init} acts on: {stop} does nothing by default.")
+            }
+            Kind::PackageManager | Kind::InitHelper | Kind::Uwsgi | Kind::Other => {
+                format!(
+                    "Add a {stop} handler to {init}, or run it under an init such as tini: as PID 1 it drops the signal."
+                )
+            }
+        },
+    }
+}
+
+fn not_forwarded(shutdown: &Shutdown, n: &Names) -> String {
+    let Names { init, missed, stop, .. } = n;
+    let deferred = shutdown.verdict.outcome == Outcome::GraceExceeded
+        && matches!(shutdown.init_disposition, InitDisposition::Handled);
+    match n.kind {
+        Kind::Shell if deferred => {
+            format!(
+                "Run {missed} in the background and wait for it: {init} runs its trap only after the foreground command ends."
+            )
+        }
+        Kind::Shell if shutdown.verdict.outcome == Outcome::ChildrenKilled => {
+            format!("In the trap, signal {missed} and wait for it before the script exits, or exec {missed}.")
+        }
+        Kind::Shell => format!("Start {missed} with exec, or in the exec form of CMD: {init} does not pass {stop} on."),
+        Kind::PackageManager => {
+            format!("Start {missed} directly instead of through {init}: it does not pass {stop} on.")
+        }
+        Kind::InitHelper | Kind::Uwsgi | Kind::Other => {
+            format!("Have {init} pass {stop} on to {missed} and wait for it, or start {missed} as PID 1.")
+        }
+    }
+}
+
+fn no_handler(shutdown: &Shutdown, n: &Names) -> String {
+    let Names { init, stop, .. } = n;
+    let died = |step: &Step| match step.what {
+        StepKind::Exit { process, status: ExitStatus::Signal(signal) } if signal.is_terminating() => Some(process.comm),
+        StepKind::Exit { .. } | StepKind::Signal { .. } | StepKind::OomMark { .. } => None,
+    };
+    let who = shutdown.timeline.iter().rev().find_map(died).map_or_else(|| init.clone(), |comm| printable(&comm));
+    match who.as_str() {
+        "haproxy" => "Stop haproxy with SIGUSR1: to its workers SIGTERM is the hard stop.".into(),
+        name if name.starts_with("php-fpm") => {
+            "Stop php-fpm with SIGQUIT: to its workers SIGTERM is the hard stop.".into()
+        }
+        _ => format!("Give {who} a {stop} handler if it has work to finish: it died of the signal at once."),
+    }
+}
+
+/// Bytes that a stranger chose: printable ASCII stays, the rest becomes `?`.
+fn printable(comm: &Comm) -> String {
+    let text: String =
+        comm.as_bytes().iter().map(|b| if b.is_ascii_graphic() || *b == b' ' { char::from(*b) } else { '?' }).collect();
+    if text.is_empty() { "PID 1".into() } else { text }
+}

@@ -1,0 +1,418 @@
+//! One container as the judge sees it: its processes, what is configured for it, and the window that may be open.
+//!
+//! It turns records into what they mean for this container. It does not know other containers; where a sender lives is
+//! told by the caller.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::event::{
+    ExitEvent, Generated, KernelTime, Pid, ProcessEvent, ProcessKey, Signal, SignalEvent, Snapshot, StartTick, Task,
+};
+use crate::judge::evidence::{Evidence, Stop};
+use crate::judge::processes::Processes;
+use crate::judge::shutdown::{
+    Cause, ContainerFacts, Counts, Finding, KilledBy, Missed, Outcome, Shutdown, Trigger, Verdict, Where,
+};
+use crate::judge::verdict::{self, Case};
+use crate::judge::window::{Fate, Phase, Window};
+use crate::judge::{Output, Past, Spec, advice};
+
+/// Without a configured grace: a SIGKILL this soon after the tracer came may have had its stop signal before.
+const UNSEEN_STOP: Duration = Duration::from_secs(600);
+
+/// Programs whose death behind a clean exit harms nobody.
+const HELPERS: [&str; 4] = ["tail", "sleep", "epmd", "ssh-agent"];
+
+/// Where the cgroup of a sender is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origins {
+    /// In this container, or below it.
+    Container,
+    /// In another container of its pod.
+    Pod,
+    /// Neither.
+    Elsewhere,
+}
+
+#[derive(Debug)]
+pub(super) struct Container {
+    facts: Arc<ContainerFacts>,
+    spec: Spec,
+    processes: Processes,
+    /// The init that the kernel side was told.
+    init: Option<ProcessKey>,
+    window: Option<Window>,
+    known_since: KernelTime,
+    past: Past,
+    /// A look at `/proc` has filled the table, or the container is so young that records have.
+    seeded: bool,
+    /// Records were lost since the last look at `/proc`.
+    stale: bool,
+    /// What opens up to this instant may have been touched by a loss.
+    lost_until: KernelTime,
+}
+
+impl Container {
+    pub(super) fn new(facts: Arc<ContainerFacts>, known_since: KernelTime, past: Past, lost_until: KernelTime) -> Self {
+        Self {
+            facts,
+            spec: Spec::default(),
+            processes: Processes::default(),
+            init: None,
+            window: None,
+            known_since,
+            past,
+            seeded: false,
+            stale: false,
+            lost_until,
+        }
+    }
+
+    pub(super) fn facts(&self) -> &Arc<ContainerFacts> {
+        self.spec.facts.as_ref().unwrap_or(&self.facts)
+    }
+
+    pub(super) fn deadline(&self) -> Option<KernelTime> {
+        self.window.as_ref().map(Window::deadline)
+    }
+
+    /// What is configured changed; a candidate counts once the pod is found terminating.
+    pub(super) fn set_spec(&mut self, spec: Spec) {
+        self.spec = spec;
+        if let Some(window) = &mut self.window
+            && matches!(window.phase, Phase::Candidate(_))
+            && self.spec.terminating_since.is_some()
+        {
+            window.confirm(self.spec.grace.period);
+        }
+    }
+
+    /// Where a sender stands, given where its cgroup is.
+    pub(super) fn origin(&self, sender: &Task, origins: Origins) -> Where {
+        let init = self.init.and_then(|key| self.processes.get(key));
+        if let Some(process) = self.processes.get(sender.key) {
+            return if init.is_some_and(|i| i.key == process.root) { Where::Inside } else { Where::ExecSession };
+        }
+        // A process that was born in the container's pid namespace and moved to another cgroup is not outside of it.
+        let own_namespace = init.filter(|i| i.unkillable);
+        let in_namespace = own_namespace.is_some_and(|i| match (sender.level, i.level) {
+            (Some(sender), Some(init)) => sender >= init,
+            (None, _) | (_, None) => sender.ns_pid.is_some(),
+        });
+        match origins {
+            Origins::Container => Where::Inside,
+            Origins::Pod => Where::ExecSession,
+            Origins::Elsewhere if in_namespace => Where::ExecSession,
+            Origins::Elsewhere if sender.key.pid == Pid(1) && sender.level.is_none_or(|level| level == 0) => {
+                Where::Host
+            }
+            Origins::Elsewhere => Where::Outside,
+        }
+    }
+
+    pub(super) fn signal(
+        &mut self,
+        time: KernelTime,
+        event: &SignalEvent,
+        origin: Where,
+        past: Past,
+        out: &mut Vec<Output>,
+    ) {
+        self.processes.refresh(&event.sender);
+        self.adopt_init(&event.target, out);
+        self.processes.refresh(&event.target);
+        let to_init = self.init == Some(event.target.key);
+        let to_self = event.sender.key == event.target.key;
+        if to_init && !event.kernel_made && !to_self {
+            self.consider_opening(time, event, origin, past);
+        }
+        match &mut self.window {
+            Some(window) => window.evidence.signal(time, event, origin, &self.processes),
+            None => out.push(Output::WindowClosed(self.facts.cgroup)),
+        }
+    }
+
+    /// The namespace flag names init even where no record of its birth came.
+    fn adopt_init(&mut self, target: &Task, out: &mut Vec<Output>) {
+        let known = self.init.and_then(|key| self.processes.get(key)).is_some_and(|init| init.unkillable);
+        if !known && target.unkillable {
+            let unknown_parent = ProcessKey::default();
+            if self.processes.insert(target, unknown_parent).is_ok() {
+                self.refresh_init(out);
+            }
+        }
+    }
+
+    fn consider_opening(&mut self, time: KernelTime, event: &SignalEvent, origin: Where, past: Past) {
+        let from_outside = verdict::stops(origin);
+        let may_start = match self.window.as_ref().map(|w| w.phase) {
+            None | Some(Phase::Candidate(_)) => true,
+            Some(Phase::Provisional(_)) => {
+                event.signal != Signal::KILL && self.opening_signal() != Some(event.signal) && from_outside
+            }
+            Some(Phase::Open(_) | Phase::Closing(_)) => false,
+        };
+        if !may_start {
+            return;
+        }
+        let grace = self.spec.grace.period;
+        let certain = self.spec.stop_signal.map_or(event.signal == Signal::TERM, |s| s == event.signal);
+        let possible = self.spec.stop_signal.is_none() && event.signal.is_terminating();
+        if event.signal == Signal::KILL {
+            if from_outside && event.result != Generated::Ignored {
+                self.open(time, None, past, |e| Window::open(e, grace));
+            }
+        } else if from_outside && certain {
+            self.open(time, Some(stop(event)), Past::Seen, |e| Window::open(e, grace));
+        } else if from_outside && possible {
+            self.open(time, Some(stop(event)), Past::Seen, |e| Window::provisional(e, grace));
+        } else if origin == Where::ExecSession && event.signal.is_terminating() && self.window.is_none() {
+            let terminating = self.spec.terminating_since.is_some();
+            self.open(time, Some(stop(event)), Past::Seen, |e| {
+                if terminating { Window::open(e, grace) } else { Window::candidate(e) }
+            });
+        }
+    }
+
+    fn opening_signal(&self) -> Option<Signal> {
+        self.window.as_ref()?.evidence.stop.map(|s| s.signal)
+    }
+
+    fn open(&mut self, time: KernelTime, stop: Option<Stop>, past: Past, make: impl FnOnce(Evidence) -> Window) {
+        let Some(init) = self.init.and_then(|key| self.processes.get(key)) else { return };
+        // Without the namespace's flag, init is whoever came first: no guess to make from a table with holes.
+        if !init.unkillable && self.stale {
+            return;
+        }
+        let mut evidence = Evidence::open(time, stop, init, &self.processes);
+        let young = time.since(self.known_since) <= self.spec.grace.period.unwrap_or(UNSEEN_STOP);
+        // Without a stop signal it matters whether one could have come before anybody looked.
+        let stop_unseen = stop.is_none() && (past == Past::Unknown || (self.past == Past::Unknown && young));
+        evidence.lost = stop_unseen || self.stale || time <= self.lost_until;
+        self.window = Some(make(evidence));
+    }
+
+    pub(super) fn born(&mut self, time: KernelTime, event: &ProcessEvent, out: &mut Vec<Output>) {
+        if self.processes.insert(&event.task, event.parent).is_err() {
+            self.lost(time);
+            return;
+        }
+        if let (Some(window), Some(process)) = (&mut self.window, self.processes.get(event.task.key))
+            && time < window.evidence.opened
+        {
+            window.evidence.add_member(process, &self.processes);
+        }
+        self.refresh_init(out);
+    }
+
+    /// A process went to another cgroup: it may have been one of this container's.
+    pub(super) fn left(&mut self, key: ProcessKey) {
+        if key.start == StartTick::default() || self.processes.get(key).is_none() {
+            return;
+        }
+        if let Some(window) = &mut self.window {
+            window.evidence.member_left(key);
+            window.evidence.lost |= self.init == Some(key);
+        }
+        self.processes.remove(key);
+    }
+
+    pub(super) fn exit(&mut self, time: KernelTime, event: &ExitEvent, out: &mut Vec<Output>) {
+        let key = event.task.key;
+        self.processes.refresh(&event.task);
+        let was_init = self.init == Some(key);
+        let mut fate = Fate::Stands;
+        if let Some(window) = &mut self.window {
+            if time < window.evidence.opened {
+                window.evidence.drop_member(key);
+            } else {
+                window.evidence.exit(time, event);
+            }
+            let of_window = key == window.evidence.init_key;
+            fate = if of_window { window.init_ended(time) } else { window.fate_if_empty() };
+        }
+        self.processes.remove(key);
+        if was_init {
+            self.init = None;
+        }
+        self.refresh_init(out);
+        self.follow(fate, out);
+    }
+
+    pub(super) fn oom_mark(&mut self, time: KernelTime, pid: Pid) {
+        if let Some(window) = &mut self.window {
+            window.evidence.oom_mark(time, pid);
+        }
+    }
+
+    /// What a look at `/proc` found: who was missed is added; after a loss, who is not there has ended.
+    pub(super) fn seen(&mut self, snapshot: &Snapshot, out: &mut Vec<Output>) {
+        let mut processes: Vec<_> = snapshot.processes.iter().collect();
+        processes.sort_by_key(|p| (p.key.start, p.key.pid));
+        for process in processes {
+            if self.processes.insert_seen(process).is_err() {
+                self.lost(snapshot.time);
+                break;
+            }
+        }
+        if self.stale {
+            self.processes.retain_seen(&snapshot.processes, StartTick::from_nanos(snapshot.time.0));
+            self.stale = false;
+        }
+        self.refresh_init(out);
+        if let Some(window) = &mut self.window {
+            for process in self.processes.living() {
+                window.evidence.add_member(process, &self.processes);
+            }
+        }
+        self.seeded = true;
+    }
+
+    /// Records were lost up to this instant.
+    pub(super) fn lost(&mut self, until: KernelTime) {
+        self.stale = true;
+        self.lost_until = self.lost_until.max(until);
+        if let Some(window) = &mut self.window {
+            window.evidence.lost = true;
+        }
+    }
+
+    pub(super) fn expire(&mut self, out: &mut Vec<Output>) {
+        let fate = self.window.as_ref().map_or(Fate::Stands, Window::expired);
+        self.follow(fate, out);
+    }
+
+    /// The container's cgroup is gone.
+    pub(super) fn gone(&mut self, out: &mut Vec<Output>) {
+        let fate = self.window.as_ref().map_or(Fate::Stands, Window::container_gone);
+        self.follow(fate, out);
+    }
+
+    fn follow(&mut self, fate: Fate, out: &mut Vec<Output>) {
+        match fate {
+            Fate::Stands => {}
+            Fate::Dropped => self.window = None,
+            Fate::Judged => {
+                if let Some(window) = self.window.take() {
+                    out.push(Output::Shutdown(Box::new(self.judge(window.evidence))));
+                }
+            }
+        }
+    }
+
+    fn refresh_init(&mut self, out: &mut Vec<Output>) {
+        // An init whose window is still open stays: another root is no init.
+        if self.window.is_some() {
+            return;
+        }
+        let now = self.processes.init().map(|p| p.key);
+        if now != self.init {
+            self.init = now;
+            if let Some(init) = now {
+                let cgroup = self.facts.cgroup;
+                out.push(Output::Track { cgroup, container: cgroup, init: Some(init.pid) });
+            }
+        }
+    }
+
+    /// Outside Kubernetes somebody asked the runtime.
+    fn trigger(&self) -> Trigger {
+        let outside = self.spec.trigger == Trigger::Unknown && self.facts().pod.is_none();
+        if outside { Trigger::RuntimeStop } else { self.spec.trigger }
+    }
+
+    fn judge(&self, mut evidence: Evidence) -> Shutdown {
+        evidence.lost |= !self.seeded;
+        let e = &evidence;
+        let prestop = self.spec.terminating_since.map(|since| e.opened.since(since));
+        let case = Case { evidence: e, grace: self.spec.grace, prestop };
+        let verdict = verdict::verdict(case);
+        let (timeline, timeline_cut) = e.timeline();
+        let missed = verdict::missed(verdict, e).into_iter().map(|m| Missed {
+            process: m.party.named,
+            broke_at: m.parent.and_then(|key| {
+                if key == e.init_key { Some(e.init.named) } else { e.member(key).map(|p| p.party.named) }
+            }),
+        });
+        let mut shutdown = Shutdown {
+            container: Arc::clone(self.facts()),
+            verdict,
+            confidence: verdict::confidence(verdict, e),
+            trigger: self.trigger(),
+            stop_signal: e.stop.map(|s| s.signal),
+            init_disposition: verdict::init_disposition(e),
+            grace: self.spec.grace,
+            prestop,
+            opened: e.opened,
+            ended: e.ended,
+            stop_to_kill: e.stop.and(e.outside_kill).map(|k| k.time.since(e.opened)),
+            stop_to_exit: e.stop.and(e.init.exit).map(|(at, _)| at.since(e.opened)),
+            kill_to_exit: e.outside_kill.zip(e.init.exit).map(|(k, (at, _))| at.since(k.time)),
+            avoidable_wait: avoidable_wait(verdict, e),
+            init: Some(e.init.named),
+            exit: e.init.exit.map(|(_, status)| status),
+            processes: counts(e),
+            killed_by: None,
+            killed: KilledBy::ALL.map(|by| e.members().filter(|m| m.party.killer() == Some(by)).count()),
+            missed: missed.collect(),
+            findings: findings(e),
+            advice: String::new(),
+            timeline,
+            timeline_cut,
+        };
+        shutdown.killed_by = KilledBy::ALL
+            .into_iter()
+            .zip(shutdown.killed)
+            .filter(|(_, count)| *count > 0)
+            .max_by_key(|(_, count)| *count)
+            .map(|(by, _)| by)
+            .or_else(|| e.init.killer());
+        shutdown.advice = advice::advice(&shutdown);
+        shutdown
+    }
+}
+
+fn stop(event: &SignalEvent) -> Stop {
+    Stop {
+        signal: event.signal,
+        dropped: event.result == Generated::Ignored && !event.target.dying,
+        handler: event.handler,
+        mask: event.mask,
+        traced: event.traced,
+    }
+}
+
+fn counts(e: &Evidence) -> Counts {
+    Counts {
+        at_stop: e.members().count(),
+        leaves: e.leaves_at(e.opened).len(),
+        told: e.members().filter(|m| m.party.told()).count(),
+        killed: e.members().filter(|m| m.party.killed()).count(),
+    }
+}
+
+/// The wait that could not help: nobody who had to be told was.
+fn avoidable_wait(verdict: Verdict, e: &Evidence) -> Option<Duration> {
+    match (verdict.outcome, verdict.cause) {
+        (Outcome::Unknown, _) => None,
+        (Outcome::GraceExceeded, Cause::Ignored | Cause::NotForwarded | Cause::ChildIgnored) => {
+            e.outside_kill.map(|k| k.time.since(e.opened))
+        }
+        (Outcome::GraceExceeded, Cause::Unknown) => None,
+        _ => Some(Duration::ZERO),
+    }
+}
+
+fn findings(e: &Evidence) -> Vec<Finding> {
+    let killed: Vec<_> = e.members().filter(|m| m.party.killed()).collect();
+    let helper = |comm: &crate::event::Comm| HELPERS.iter().any(|h| h.as_bytes() == comm.as_bytes());
+    let mut findings = Vec::new();
+    if !killed.is_empty() && killed.iter().all(|m| helper(&m.party.named.comm)) {
+        findings.push(Finding::HelpersKilled);
+    }
+    if e.init.reraised.is_some() || e.members().any(|m| m.party.reraised.is_some()) {
+        findings.push(Finding::Reraised);
+    }
+    findings
+}

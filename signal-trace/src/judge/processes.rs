@@ -1,0 +1,291 @@
+//! The process table of one container: who lives there and whose child each was at birth.
+//!
+//! Lineage is parentage before any signal: a shell that dies of a signal is gone, and its child reparented, long before
+//! anybody could read `/proc`. So the table is fed by fork, move and exit records; a look at `/proc` only seeds it and
+//! repairs it after a loss. It knows nothing of windows or verdicts.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+use crate::event::{Comm, Pid, ProcessKey, SeenProcess, StartTick, Task};
+use crate::judge::shutdown::Named;
+
+/// Entries of one container's table, the dead that still have living descendants included.
+const MAX_PROCESSES: usize = 32_768;
+
+/// A process of a container.
+#[derive(Clone, Debug)]
+pub(super) struct Process {
+    /// Host pid and start.
+    pub(super) key: ProcessKey,
+    /// Pid in the container's own namespace, where it is known.
+    pub(super) ns_pid: Option<Pid>,
+    /// The last name it was seen with.
+    pub(super) comm: Comm,
+    /// Depth of its pid namespace.
+    pub(super) level: Option<u32>,
+    /// It was seen to be init of a pid namespace.
+    pub(super) unkillable: bool,
+    /// The nearest ancestor by birth that is in this table.
+    pub(super) parent: Option<ProcessKey>,
+    /// The process at the top of its lineage: one whose parent at birth was outside of the container.
+    pub(super) root: ProcessKey,
+    dead: bool,
+    children: u32,
+}
+
+impl Process {
+    /// As evidence names it.
+    pub(super) fn named(&self) -> Named {
+        Named { pid: self.key.pid, ns_pid: self.ns_pid, comm: self.comm }
+    }
+}
+
+/// What the table could not take.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct TableFull;
+
+#[derive(Debug, Default)]
+pub(super) struct Processes {
+    by_key: HashMap<ProcessKey, Process>,
+    /// The living, by pid alone: parents in `/proc` and senders on old kernels have no start time.
+    by_pid: HashMap<Pid, ProcessKey>,
+}
+
+impl Processes {
+    /// A process was born to `parent`, or entered the cgroup while it was `parent`'s child.
+    pub(super) fn insert(&mut self, task: &Task, parent: ProcessKey) -> Result<(), TableFull> {
+        let seen = SeenProcess {
+            key: task.key,
+            cgroup: task.cgroup,
+            comm: task.comm,
+            parent: parent.pid,
+            ns_pid: task.ns_pid.unwrap_or_default(),
+            level: task.level.unwrap_or_default(),
+        };
+        let parent = self.by_key.get(&parent).map(|p| p.key);
+        self.add(&seen, parent, task.ns_pid, task.level, task.unkillable)
+    }
+
+    /// A process that a look at `/proc` found: known already, or missed.
+    pub(super) fn insert_seen(&mut self, seen: &SeenProcess) -> Result<(), TableFull> {
+        let parent = self.by_pid.get(&seen.parent).copied();
+        let unkillable = seen.ns_pid == Pid(1) && seen.level > 0;
+        self.add(seen, parent, Some(seen.ns_pid), Some(seen.level), unkillable)
+    }
+
+    fn add(
+        &mut self,
+        seen: &SeenProcess,
+        parent: Option<ProcessKey>,
+        ns_pid: Option<Pid>,
+        level: Option<u32>,
+        unkillable: bool,
+    ) -> Result<(), TableFull> {
+        let full = self.by_key.len() >= MAX_PROCESSES;
+        let root = parent.and_then(|p| self.by_key.get(&p)).map_or(seen.key, |p| p.root);
+        match self.by_key.entry(seen.key) {
+            Entry::Occupied(mut known) => {
+                let known = known.get_mut();
+                known.comm = seen.comm;
+                known.ns_pid = known.ns_pid.or(ns_pid);
+                known.level = known.level.or(level);
+                known.unkillable |= unkillable;
+                return Ok(());
+            }
+            Entry::Vacant(_) if full => return Err(TableFull),
+            Entry::Vacant(free) => {
+                free.insert(Process {
+                    key: seen.key,
+                    ns_pid,
+                    comm: seen.comm,
+                    level,
+                    unkillable,
+                    parent,
+                    root,
+                    dead: false,
+                    children: 0,
+                });
+            }
+        }
+        if let Some(parent) = parent.and_then(|p| self.by_key.get_mut(&p)) {
+            parent.children += 1;
+        }
+        self.by_pid.insert(seen.key.pid, seen.key);
+        Ok(())
+    }
+
+    /// A record showed the process: its name may be newer, and its pid in the container known for the first time.
+    pub(super) fn refresh(&mut self, task: &Task) {
+        if let Some(process) = self.by_key.get_mut(&task.key) {
+            process.comm = task.comm;
+            process.ns_pid = process.ns_pid.or(task.ns_pid);
+            process.level = process.level.or(task.level);
+        }
+    }
+
+    /// It ended, or left the container. Its entry stays while descendants need it for their lineage.
+    pub(super) fn remove(&mut self, key: ProcessKey) {
+        if self.by_pid.get(&key.pid) == Some(&key) {
+            self.by_pid.remove(&key.pid);
+        }
+        let Some(process) = self.by_key.get_mut(&key) else { return };
+        process.dead = true;
+        if process.children == 0 {
+            self.forget(key);
+        } else {
+            self.splice(key);
+        }
+    }
+
+    /// Drops a dead entry without children, and then its parent if that was waiting for this.
+    fn forget(&mut self, key: ProcessKey) {
+        let mut next = Some(key);
+        while let Some(process) = next.and_then(|key| self.by_key.remove(&key)) {
+            next = None;
+            if let Some(parent) = process.parent.and_then(|p| self.by_key.get_mut(&p)) {
+                parent.children -= 1;
+                if parent.dead && parent.children == 0 {
+                    next = Some(parent.key);
+                }
+            }
+        }
+    }
+
+    /// Takes dead only-child ancestors out of the line, so that a process which for ever forks and exits leaves no trail.
+    fn splice(&mut self, key: ProcessKey) {
+        while let Some(parent) = self.by_key.get(&key).and_then(|p| p.parent).and_then(|p| self.by_key.get(&p))
+            && parent.dead
+            && parent.children == 1
+        {
+            let (gone, grandparent) = (parent.key, parent.parent);
+            self.by_key.remove(&gone);
+            if let Some(process) = self.by_key.get_mut(&key) {
+                process.parent = grandparent;
+            }
+        }
+    }
+
+    /// The process, dead or alive, as long as the table holds it.
+    pub(super) fn get(&self, key: ProcessKey) -> Option<&Process> {
+        if key.start == StartTick::default() {
+            return self.by_pid.get(&key.pid).and_then(|key| self.by_key.get(key));
+        }
+        self.by_key.get(&key)
+    }
+
+    /// All that live.
+    pub(super) fn living(&self) -> impl Iterator<Item = &Process> {
+        self.by_key.values().filter(|p| !p.dead)
+    }
+
+    /// The nearest living ancestor by birth.
+    pub(super) fn living_ancestor(&self, process: &Process) -> Option<&Process> {
+        let mut next = process.parent;
+        while let Some(ancestor) = next.and_then(|key| self.by_key.get(&key)) {
+            if !ancestor.dead {
+                return Some(ancestor);
+            }
+            next = ancestor.parent;
+        }
+        None
+    }
+
+    /// Whether `ancestor` is above `process` by birth.
+    pub(super) fn descends(&self, process: ProcessKey, ancestor: ProcessKey) -> bool {
+        let mut next = self.by_key.get(&process).and_then(|p| p.parent);
+        while let Some(key) = next {
+            if key == ancestor {
+                return true;
+            }
+            next = self.by_key.get(&key).and_then(|p| p.parent);
+        }
+        false
+    }
+
+    /// The container's init: the namespace's, or where the namespace is shared, the first that came from outside.
+    pub(super) fn init(&self) -> Option<&Process> {
+        let roots = || self.living().filter(|p| p.root == p.key);
+        let first = |p: &&Process| (p.key.start, p.key.pid);
+        roots().filter(|p| p.unkillable).min_by_key(first).or_else(|| roots().min_by_key(first))
+    }
+
+    /// Leaves only what `seen` lists, or what started at or after `since`: the exits of the others were lost.
+    pub(super) fn retain_seen(&mut self, seen: &[SeenProcess], since: StartTick) {
+        let alive: std::collections::HashSet<_> = seen.iter().map(|s| s.key).collect();
+        let gone: Vec<_> =
+            self.living().map(|p| p.key).filter(|key| key.start < since && !alive.contains(key)).collect();
+        for key in gone {
+            self.remove(key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::CgroupId;
+
+    fn task(pid: u32) -> Task {
+        Task {
+            key: ProcessKey { pid: Pid(pid), start: StartTick(u64::from(pid)) },
+            cgroup: CgroupId(1),
+            comm: Comm::new(b"x"),
+            level: Some(1),
+            ns_pid: None,
+            unkillable: pid == 10,
+            dying: false,
+        }
+    }
+
+    fn key(pid: u32) -> ProcessKey {
+        task(pid).key
+    }
+
+    #[test]
+    fn lineage_outlives_the_parent() {
+        let mut table = Processes::default();
+        for (pid, parent) in [(10, 1), (11, 10), (12, 11)] {
+            table.insert(&task(pid), key(parent)).unwrap();
+        }
+        table.remove(key(11));
+        let orphan = table.get(key(12)).unwrap();
+        assert_eq!(table.living_ancestor(orphan).unwrap().key, key(10));
+        assert!(table.descends(key(12), key(11)));
+        assert_eq!(orphan.root, key(10));
+    }
+
+    #[test]
+    fn a_process_that_forks_and_exits_for_ever_leaves_no_trail() {
+        let mut table = Processes::default();
+        table.insert(&task(10), key(1)).unwrap();
+        table.insert(&task(11), key(10)).unwrap();
+        for pid in 12..2000 {
+            table.insert(&task(pid), key(pid - 1)).unwrap();
+            table.remove(key(pid - 1));
+            assert!(table.by_key.len() <= 4, "{}", table.by_key.len());
+        }
+        table.remove(key(1999));
+        table.remove(key(10));
+        assert!(table.by_key.is_empty() && table.by_pid.is_empty());
+    }
+
+    #[test]
+    fn the_namespaces_init_is_init_whoever_came_first() {
+        let mut table = Processes::default();
+        table.insert(&task(8), key(1)).unwrap();
+        table.insert(&task(9), key(1)).unwrap();
+        assert_eq!(table.init().unwrap().key, key(8));
+        table.insert(&task(10), key(1)).unwrap();
+        assert_eq!(table.init().unwrap().key, key(10));
+    }
+
+    #[test]
+    fn the_table_is_bounded() {
+        let mut table = Processes::default();
+        for pid in 10..10 + u32::try_from(MAX_PROCESSES).unwrap() {
+            table.insert(&task(pid), key(1)).unwrap();
+        }
+        assert_eq!(table.insert(&task(9), key(1)), Err(TableFull));
+    }
+}

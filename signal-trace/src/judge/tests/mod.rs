@@ -1,0 +1,27 @@
+//! Timelines: what was seen, line by line, and the verdict that is true.
+
+mod properties;
+mod timeline;
+
+use timeline::check;
+
+macro_rules! timelines {
+    ($($name:ident),* $(,)?) => {
+        $(#[test] fn $name() { check(include_str!(concat!("timelines/", stringify!($name), ".txt"))); })*
+
+        /// Every timeline, by name.
+        const TIMELINES: &[(&str, &str)] =
+            &[$((stringify!($name), include_str!(concat!("timelines/", stringify!($name), ".txt")))),*];
+    };
+}
+include!("list.rs");
+
+#[test]
+fn every_timeline_is_a_test() {
+    let files = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/src/judge/tests/timelines")).unwrap();
+    for file in files {
+        let name = file.unwrap().file_name().into_string().unwrap();
+        let stem = name.strip_suffix(".txt").expect("a timeline ends in .txt");
+        assert!(TIMELINES.iter().any(|(listed, _)| *listed == stem), "{name} is not in the list");
+    }
+}
