@@ -3,8 +3,8 @@
 //! Pure over the bytes of `/sys/kernel/btf/vmlinux`: reading the file is the caller's. It fails closed. An offset that is
 //! not exactly known is an error that names `struct.member`, since a program with a wrong one would load and lie.
 //!
-//! The bytes are not trusted: no input makes this panic, recurse deeper than a constant, or allocate more than a
-//! hundredth of its own size; one pass reads every record once, and what follows it is bounded by a constant.
+//! The bytes are not trusted: no input makes this panic, recurse deeper than a constant, or allocate more than a few
+//! hundredths of its own size; one pass reads every record once, and what follows it is bounded by a constant.
 //!
 //! Which struct is meant, where several share a name: only `task_struct` is looked up by name, and every other struct is
 //! the one its member points to, which is how the verifier types the same loads. Of several full `task_struct`s (forward

@@ -63,13 +63,16 @@ impl<'a> Hop<'_, 'a> {
                 Err(BtfError::Size { what: self.name(), found: ty.word, wanted })
             }
             Load::Number(_) => Err(self.not("a number")),
-            Load::Text(wanted) => match ty.array() {
-                Some((element, found)) if self.types.bare(element)?.is_number(1) => match found >= wanted {
-                    true => Ok(offset),
-                    false => Err(BtfError::Size { what: self.name(), found, wanted }),
-                },
-                _ => Err(self.not("an array of characters")),
-            },
+            Load::Text(wanted) => {
+                let Some((element, found)) = ty.array() else { return Err(self.not("an array of characters")) };
+                if !self.types.bare(element)?.is_number(1) {
+                    return Err(self.not("an array of characters"));
+                }
+                if found < wanted {
+                    return Err(BtfError::Size { what: self.name(), found, wanted });
+                }
+                Ok(offset)
+            }
         }
     }
 
@@ -120,10 +123,10 @@ impl<'a> Hop<'_, 'a> {
         }
         let start = member.bit / 8;
         let end = self.types.size(member.id)?.and_then(|size| start.checked_add(size));
-        match end.is_some_and(|end| end <= within.word) {
-            true => Ok(start),
-            false => Err(BtfError::Outside { what: self.name() }),
+        if end.is_none_or(|end| end > within.word) {
+            return Err(BtfError::Outside { what: self.name() });
         }
+        Ok(start)
     }
 
     /// The element of an array that is meant: its offset and type.

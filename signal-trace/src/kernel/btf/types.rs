@@ -2,7 +2,7 @@
 //!
 //! Records differ in length and have no table of contents. One pass walks them all, keeps where every 64th begins, and
 //! collects the ids of the few names that are asked for; any other record is found by walking on from the mark before
-//! it. That takes a hundredth of the blob in memory at most. Knows nothing of the kernel's structs.
+//! it. The marks take a hundredth of the blob in memory at most. Knows nothing of the kernel's structs.
 
 #[cfg(test)]
 mod tests;
@@ -17,7 +17,8 @@ pub(super) const MAX_DEPTH: u32 = 32;
 const STRIDE: u32 = 64;
 /// So many types of one name are looked at: more than one is already a flaw of the kernel's build.
 const MAX_NAMESAKES: usize = 64;
-/// Records and members looked at over all look-ups: some milliseconds, and a hundred times what a real kernel takes.
+/// Records and members looked at over all look-ups: a hundred times what a real kernel takes, and gone in some tens of
+/// milliseconds.
 const BUDGET: u32 = 2 << 20;
 
 const MAGIC: u16 = 0xeb9f;
@@ -120,9 +121,9 @@ impl<'a> Type<'a> {
     /// The members of a struct or union; nothing else has any.
     pub(super) fn members(self) -> impl Iterator<Item = Member> + 'a {
         let aggregate = if self.is_aggregate() { self } else { Self::VOID };
-        aggregate.rows().map(move |[name, id, place]| match self.flag {
-            true => Member { name, id, bit: place & 0x00ff_ffff, is_bit_field: place >> 24 != 0 },
-            false => Member { name, id, bit: place, is_bit_field: false },
+        aggregate.rows().map(move |[name, id, place]| {
+            let (bits, bit) = if self.flag { (place >> 24, place & 0x00ff_ffff) } else { (0, place) };
+            Member { name, id, bit, is_bit_field: bits != 0 }
         })
     }
 
