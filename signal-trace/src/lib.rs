@@ -4,3 +4,4 @@ pub mod containers;
 pub mod event;
 pub mod judge;
 pub mod kernel;
+pub mod report;
