@@ -1,12 +1,13 @@
 //! What people and programs read of a judged shutdown.
 //!
-//! Pure rendering: a value goes in, text comes out. [`text`] is the terminal block,
+//! Pure rendering: a value goes in, text comes out. [`json`] is the public contract, [`text`] the terminal block,
 //! [`explain`] the words for every name that a verdict can have. Nothing here knows how a verdict was found, reads a
 //! clock, or decides anything; what a stranger may have named is escaped ([`escape`]) before it is printed.
 
 pub mod clock;
 pub mod escape;
 pub mod explain;
+pub mod json;
 mod line;
 pub mod style;
 pub mod text;
