@@ -10,6 +10,8 @@ pub mod explain;
 pub mod json;
 mod line;
 pub mod style;
+pub mod summary;
+pub mod table;
 pub mod text;
 mod timeline;
 mod way;
