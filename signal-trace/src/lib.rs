@@ -2,6 +2,7 @@
 
 pub mod containers;
 pub mod event;
+pub mod instance;
 pub mod judge;
 pub mod kernel;
 pub mod report;
