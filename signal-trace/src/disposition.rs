@@ -17,6 +17,27 @@ use crate::event::Signal;
 /// A function that the kernel calls with the signal's number.
 pub(crate) type Handler = extern "C" fn(c_int);
 
+/// The kernel's `_NSIG` on every architecture that these programs run on.
+const LAST: i32 = 64;
+const MASK_BYTES: usize = 8;
+
+/// Every signal to its default action and none blocked: what a container runtime hands to the process it starts.
+///
+/// For who is about to exec: it does not spare the signals that the C library works with. An exec would keep what is
+/// ignored, those included.
+pub(crate) fn reset_all() -> io::Result<()> {
+    // The kernel's own `sigaction`: SIG_DFL, no flag, no restorer, an empty mask. `libc::sigaction` refuses 32 and 33.
+    let default = [0_u64; 4];
+    for number in 1..=libc::c_long::from(LAST) {
+        // SAFETY: `default` has the size that the kernel reads, and the old action is not asked for. SIGKILL and SIGSTOP
+        // are refused, and are at their default always.
+        unsafe { libc::syscall(libc::SYS_rt_sigaction, number, default.as_ptr(), ptr::null::<u64>(), MASK_BYTES) };
+    }
+    let none = set_of(&[])?;
+    // SAFETY: `none` is an initialised set, and the old one is not asked for.
+    check(unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const none, ptr::null_mut()) })
+}
+
 /// Takes back what the Rust runtime set before `main`: SIGPIPE ignored, and handlers that tell a stack overflow apart.
 pub(crate) fn disown_runtime() -> io::Result<()> {
     [libc::SIGPIPE, libc::SIGSEGV, libc::SIGBUS].into_iter().try_for_each(|number| set(number, libc::SIG_DFL))

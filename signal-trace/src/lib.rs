@@ -8,3 +8,4 @@ pub mod instance;
 pub mod judge;
 pub mod kernel;
 pub mod report;
+pub mod sandbox;

@@ -1,0 +1,9 @@
+//! Containers of our own on a real kernel: the maker, and the program that is put into them.
+//!
+//! Needs root and a cgroup v2 hierarchy, and says so by failing.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
+
+mod app;
+mod container;
+mod support;
