@@ -1,6 +1,7 @@
 //! The command line: what can be typed, and what runs then.
 
 pub mod app;
+pub mod demo;
 
 use clap::{Parser, Subcommand};
 

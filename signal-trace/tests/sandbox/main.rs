@@ -1,4 +1,4 @@
-//! Containers of our own on a real kernel: the maker, and the program that is put into them.
+//! Containers of our own on a real kernel: the maker, the program that is put into them, and the demo's entrypoints.
 //!
 //! Needs root and a cgroup v2 hierarchy, and says so by failing.
 
@@ -6,4 +6,5 @@
 
 mod app;
 mod container;
+mod demo_cases;
 mod support;

@@ -1,0 +1,3 @@
+//! `demo`: entrypoints that everybody has written, each stopped once.
+
+pub mod cases;
