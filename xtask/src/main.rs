@@ -1,2 +1,78 @@
-//! The commands of the project.
-fn main() {}
+//! `cargo xtask`: the project's own commands, one file each.
+//!
+//! This package is built before everything else and may not depend on the product: `setup` makes what the product's
+//! build needs. A verb reads as the list of its steps; how a child process is run and what the machine must have is
+//! in `child` and `machine`.
+
+mod bench;
+mod build;
+mod child;
+mod demo;
+mod machine;
+
+mod setup;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{CommandFactory, Parser, Subcommand};
+
+/// The commands of signal-trace, from a fresh clone to a tested change.
+///
+/// Start with `cargo xtask demo`: it builds the tool and lets it watch six containers stop.
+#[derive(Parser)]
+#[command(bin_name = "cargo xtask", disable_help_subcommand = true, max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Option<Verb>,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Install what the build needs, once: Rust components, the musl target, the linker of the kernel programs.
+    ///
+    /// Every other command does this by itself where it is missing.
+    Setup,
+    /// Build the tool, then trace this machine while six containers of its own are stopped, as root.
+    Demo {
+        /// Passed to `signal-trace demo`, for example `--json`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Measure: runs the benchmarks on this machine's kernel, as root.
+    Bench {
+        /// Which benchmarks of `signal-trace/benches`.
+        #[arg(value_name = "BENCHMARK", default_value = "kernel")]
+        benchmarks: Vec<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            anstream::eprintln!("{0}error:{0:#} {error:#}", child::ERROR);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> Result<()> {
+    match arguments.verb {
+        None => Ok(Arguments::command().print_long_help()?),
+        Some(Verb::Setup) => setup::run(setup::Voice::EveryStep).map(drop),
+        Some(Verb::Demo { arguments }) => demo::run(&arguments),
+        Some(Verb::Bench { benchmarks }) => bench::run(&benchmarks),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Arguments;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+}
