@@ -2,15 +2,18 @@
 //!
 //! This package is built before everything else and may not depend on the product: `setup` makes what the product's
 //! build needs. A verb reads as the list of its steps; how a child process is run and what the machine must have is
-//! in `child` and `machine`.
+//! in `child`, `machine` and `packages`.
 
 mod bench;
 mod build;
 mod child;
 mod demo;
 mod machine;
+mod packages;
 
 mod setup;
+mod table;
+mod vm;
 
 use std::process::ExitCode;
 
@@ -39,6 +42,15 @@ enum Verb {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Run the demo on stock Debian kernels under QEMU, each also with `lockdown=confidentiality`.
+    Vm {
+        /// Kernel series such as 6.1, or `newest`; without any: 5.10, 6.1, 6.12 and the newest that Debian has.
+        #[arg(value_name = "VERSION")]
+        series: Vec<vm::Series>,
+        /// Keep the serial console of each machine, also where all went well.
+        #[arg(long)]
+        keep_log: bool,
+    },
     /// Measure: runs the benchmarks on this machine's kernel, as root.
     Bench {
         /// Which benchmarks of `signal-trace/benches`.
@@ -62,6 +74,8 @@ fn run(arguments: Arguments) -> Result<()> {
         None => Ok(Arguments::command().print_long_help()?),
         Some(Verb::Setup) => setup::run(setup::Voice::EveryStep).map(drop),
         Some(Verb::Demo { arguments }) => demo::run(&arguments),
+        Some(Verb::Vm { series, keep_log: false }) => vm::run(&series, vm::Logs::OfFailures),
+        Some(Verb::Vm { series, keep_log: true }) => vm::run(&series, vm::Logs::All),
         Some(Verb::Bench { benchmarks }) => bench::run(&benchmarks),
     }
 }

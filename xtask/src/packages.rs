@@ -1,0 +1,62 @@
+//! Debian packages that the tests need beside a Rust toolchain: what is missing is installed, and said.
+//!
+//! A need is judged by the file that is used, not by the package's name: another package, or no package, may have
+//! brought it. Where there is no apt, what is missing is named.
+
+use std::path::Path;
+
+use anyhow::{Result, ensure};
+
+use crate::{build, child, machine};
+
+/// A package, and whether this machine lacks what it brings.
+pub(crate) struct Package {
+    name: &'static str,
+    missing: fn() -> bool,
+}
+
+/// The shell that containers and virtual machines are made of.
+pub(crate) const BUSYBOX: &str = "/bin/busybox";
+/// A second shell for them, whose traps and jobs differ.
+pub(crate) const BASH: &str = "/bin/bash-static";
+/// The keys that Debian's archives are signed with, of all releases.
+pub(crate) const DEBIAN_KEYS: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+
+/// Virtual machines: an emulator, what boots in it, and the keys that Debian's kernels are signed with.
+pub(crate) const MACHINES: [Package; 4] = [
+    Package { name: "qemu-system-x86", missing: || machine::find("qemu-system-x86_64").is_none() },
+    Package { name: "busybox-static", missing: || !static_file(BUSYBOX) },
+    Package { name: "bash-static", missing: || !static_file(BASH) },
+    Package { name: "debian-archive-keyring", missing: || !Path::new(DEBIAN_KEYS).exists() },
+];
+
+/// Installs those whose files are not here.
+pub(crate) fn provide<'a>(packages: impl IntoIterator<Item = &'a Package>) -> Result<()> {
+    let mut missing: Vec<_> = packages.into_iter().filter(|package| (package.missing)()).collect();
+    missing.sort_by_key(|package| package.name);
+    missing.dedup_by_key(|package| package.name);
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<_> = missing.iter().map(|package| package.name).collect();
+    let list = names.join(" ");
+    ensure!(
+        machine::find("apt-get").is_some(),
+        "this needs what Debian calls {list}: install it as this distribution does"
+    );
+    anstream::eprintln!("missing here, installed now: {list}");
+    let apt = || -> Result<_> {
+        let mut command = machine::as_root("apt-get")?;
+        command.env("DEBIAN_FRONTEND", "noninteractive");
+        Ok(command)
+    };
+    child::show(apt()?.args(["update", "--quiet"]))?;
+    child::show(apt()?.args(["install", "--quiet", "--yes", "--no-install-recommends"]).args(&names))?;
+    let still: Vec<_> = missing.iter().filter(|package| (package.missing)()).map(|package| package.name).collect();
+    ensure!(still.is_empty(), "apt installed {}, yet what it should bring is not here", still.join(" "));
+    Ok(())
+}
+
+fn static_file(path: &str) -> bool {
+    std::fs::read(path).is_ok_and(|bytes| build::is_static(&bytes))
+}

@@ -1,0 +1,241 @@
+//! `vm`: the demo on stock Debian kernels, oldest to newest, each also locked down as tightly as Linux can.
+//!
+//! The machines are emulated in software, so that they boot the same everywhere, also inside another virtual machine:
+//! `kernels` fetches, `guest` packs what boots and reads what it said, and this file decides which, how many at a time,
+//! and whether the whole went well.
+
+mod archive;
+mod cpio;
+mod guest;
+mod kernels;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::setup::Voice;
+use crate::{build, child, machine, packages, setup, table};
+use guest::{Lockdown, Report};
+use kernels::Kernel;
+
+/// Which kernels, as Debian's newest package of each.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Series {
+    /// The newest that there is.
+    Newest,
+    /// The newest whose version starts with these numbers.
+    Of(Vec<u32>),
+}
+
+/// Which serial consoles are kept.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Logs {
+    /// Of machines where something went wrong.
+    OfFailures,
+    /// Of all.
+    All,
+}
+
+/// Machines that run at the same time. Each has two processors of its own, so more would only slow each other down.
+const AT_A_TIME: usize = 2;
+
+/// One machine: booted, watched, and read.
+struct Boot<'a> {
+    kernel: &'a Kernel,
+    lockdown: Lockdown,
+    log: PathBuf,
+}
+
+/// What came of a boot.
+struct Outcome {
+    seconds: f64,
+    report: Report,
+    /// What to show where it went wrong: what the demo said, or how the console ends if the demo did not.
+    evidence: String,
+    /// Why it does not count as good; none where it does.
+    fault: Option<String>,
+}
+
+/// Boots the matrix, prints its table, and fails if one machine did.
+pub(crate) fn run(series: &[Series], logs: Logs) -> Result<()> {
+    machine::require_linux()?;
+    ensure!(
+        cfg!(target_arch = "x86_64"),
+        "the virtual machines run the product as it is built here, and their kernels are x86_64: run this on such a machine"
+    );
+    packages::provide(&packages::MACHINES)?;
+    let toolchain = setup::run(Voice::OnlyWork)?;
+    let product = build::product(&toolchain)?;
+    let directory = machine::workspace().join("target/vm");
+    let usual = [Series::Of(vec![5, 10]), Series::Of(vec![6, 1]), Series::Of(vec![6, 12]), Series::Newest];
+    let kernels = kernels::provide(if series.is_empty() { &usual } else { series }, &directory)?;
+    let initramfs = directory.join("initramfs");
+    std::fs::write(&initramfs, guest::initramfs(&product)?).context("cannot write the initramfs below target/vm")?;
+    std::fs::create_dir_all(directory.join("log"))?;
+
+    let boots: Vec<_> = kernels
+        .iter()
+        .flat_map(|kernel| {
+            Lockdown::BOTH.map(|lockdown| {
+                let log = directory.join(format!("log/{}-{lockdown}.log", kernel.release()));
+                Boot { kernel, lockdown, log }
+            })
+        })
+        .collect();
+    let outcomes = all(&boots, &initramfs)?;
+    close(&boots, &outcomes, logs)
+}
+
+/// Boots them all, some at a time, and returns what came of each in the same order.
+fn all(boots: &[Boot], initramfs: &Path) -> Result<Vec<Outcome>> {
+    let next = AtomicUsize::new(0);
+    let done = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..AT_A_TIME {
+            scope.spawn(|| {
+                while let Some((index, boot)) = take(boots, &next) {
+                    let outcome = one(boot, initramfs);
+                    done.lock().unwrap_or_else(PoisonError::into_inner).push((index, outcome));
+                }
+            });
+        }
+    });
+    let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+    done.sort_by_key(|(index, _)| *index);
+    done.into_iter().map(|(_, outcome)| outcome).collect()
+}
+
+fn take<'a, 'b>(boots: &'b [Boot<'a>], next: &AtomicUsize) -> Option<(usize, &'b Boot<'a>)> {
+    let index = next.fetch_add(1, Ordering::Relaxed);
+    Some((index, boots.get(index)?))
+}
+
+fn one(boot: &Boot, initramfs: &Path) -> Result<Outcome> {
+    let started = Instant::now();
+    let ended = guest::boot(&boot.kernel.image, initramfs, boot.lockdown, &boot.log)?;
+    let seconds = started.elapsed().as_secs_f64();
+    let console = std::fs::read(&boot.log).with_context(|| format!("cannot read {}", boot.log.display()))?;
+    let console = String::from_utf8_lossy(&console);
+    let report = guest::parse(&console);
+    let evidence = if report.demo_seconds.is_some() { report.said.join("\n") } else { ending(&console) };
+    let fault = ended.err().map(|error| format!("{error:#}")).or_else(|| report.fault(boot.lockdown));
+    let word = if fault.is_none() { "ok" } else { "failed" };
+    anstream::eprintln!(
+        "{0}{1}, lockdown {2}: {word} after {seconds:.0} s{0:#}",
+        child::QUIET,
+        boot.kernel,
+        boot.lockdown
+    );
+    Ok(Outcome { seconds, report, evidence, fault })
+}
+
+fn close(boots: &[Boot], outcomes: &[Outcome], logs: Logs) -> Result<()> {
+    let rows: Vec<_> = boots.iter().zip(outcomes).map(|(boot, outcome)| row(boot, outcome)).collect();
+    print!(
+        "\n{}",
+        table::render(["kernel", "package version", "lockdown", "verdicts", "demo s", "total s", "result"], &rows)
+    );
+    print!("\n{}", verdicts(boots, outcomes));
+    let mut failed = 0;
+    for (boot, outcome) in boots.iter().zip(outcomes) {
+        if let Some(fault) = &outcome.fault {
+            failed += 1;
+            anstream::eprintln!("\n{0}{1}, lockdown {2}:{0:#} {fault}", child::ERROR, boot.kernel, boot.lockdown);
+            anstream::eprintln!("{}\nserial console: {}", outcome.evidence, boot.log.display());
+        } else if logs == Logs::All {
+            anstream::eprintln!("serial console: {}", boot.log.display());
+        } else {
+            std::fs::remove_file(&boot.log)?;
+        }
+    }
+    ensure!(failed == 0, "{failed} of {} virtual machines failed", boots.len());
+    Ok(())
+}
+
+fn row(boot: &Boot, outcome: &Outcome) -> [String; 7] {
+    let report = &outcome.report;
+    let demo = report.demo_seconds.map_or(String::new(), |seconds| format!("{seconds:.1}"));
+    [
+        report.kernel.clone().unwrap_or_else(|| boot.kernel.release().to_owned()),
+        boot.kernel.version().to_owned(),
+        report.lockdown.clone().unwrap_or_else(|| "?".into()),
+        format!("{:>8}", report.verdicts.len()),
+        format!("{demo:>6}"),
+        format!("{:>7.1}", outcome.seconds),
+        if outcome.fault.is_none() { "ok" } else { "failed" }.into(),
+    ]
+}
+
+/// The verdicts themselves: one list if all machines agree, else the list of each.
+fn verdicts(boots: &[Boot], outcomes: &[Outcome]) -> String {
+    let list =
+        |outcome: &Outcome| outcome.report.verdicts.iter().map(|verdict| format!("  {verdict}\n")).collect::<String>();
+    match outcomes {
+        [first, rest @ ..] if rest.iter().all(|outcome| outcome.report.verdicts == first.report.verdicts) => {
+            format!("verdicts of every machine:\n{}", list(first))
+        }
+        _ => boots
+            .iter()
+            .zip(outcomes)
+            .map(|(boot, outcome)| {
+                format!("verdicts of {}, lockdown {}:\n{}", boot.kernel, boot.lockdown, list(outcome))
+            })
+            .collect(),
+    }
+}
+
+/// The last lines of a console: there the kernel says why it gave up.
+fn ending(console: &str) -> String {
+    let lines: Vec<_> = console.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect();
+    lines[lines.len().saturating_sub(20)..].join("\n")
+}
+
+impl FromStr for Series {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "newest" {
+            return Ok(Self::Newest);
+        }
+        let numbers: Result<_, _> = text.split('.').map(str::parse).collect();
+        numbers.map(Self::Of).map_err(|_| "not a kernel series: write 6.1, 7 or newest".into())
+    }
+}
+
+impl fmt::Display for Series {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Newest => f.write_str("newest"),
+            Self::Of(numbers) => f.write_str(&numbers.iter().map(u32::to_string).collect::<Vec<_>>().join(".")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_console_ends_with_its_last_lines() {
+        let console = (1..=30).map(|n| format!("line {n}\r\n\r\n")).collect::<String>();
+        let ending = ending(&console);
+        assert!(ending.starts_with("line 11\n") && ending.ends_with("\nline 30"), "{ending}");
+        assert_eq!(super::ending("one"), "one");
+        assert_eq!(super::ending(""), "");
+    }
+
+    #[test]
+    fn a_series_is_numbers_or_the_newest() {
+        assert_eq!("newest".parse(), Ok(Series::Newest));
+        assert_eq!("6.12".parse(), Ok(Series::Of(vec![6, 12])));
+        for wrong in ["", "6.", "6.x", "oldest", "-1"] {
+            assert!(wrong.parse::<Series>().is_err(), "{wrong:?}");
+        }
+        assert_eq!(Series::Of(vec![5, 10]).to_string(), "5.10");
+    }
+}

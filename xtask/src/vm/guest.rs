@@ -1,0 +1,230 @@
+//! One virtual machine: what it boots into, how it is run within a bound, and what its serial console says.
+
+use std::fmt;
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow};
+use serde_json::Value;
+
+use super::cpio::Archive;
+use crate::packages;
+
+/// A machine that has not switched itself off by then has hung: twenty times what a boot takes with nothing else to do.
+const BOUND: Duration = Duration::from_secs(300);
+/// How often a running machine is looked at.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// What the kernel forbids even root.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lockdown {
+    /// As Debian boots.
+    None,
+    /// Nothing may read kernel memory: no `bpf_probe_read_kernel`, no tracefs, no perf events.
+    Confidentiality,
+}
+
+impl Lockdown {
+    /// Both.
+    pub(crate) const BOTH: [Self; 2] = [Self::None, Self::Confidentiality];
+}
+
+impl fmt::Display for Lockdown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "none",
+            Self::Confidentiality => "confidentiality",
+        })
+    }
+}
+
+/// What a guest said.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Report {
+    /// `uname -r`.
+    pub(crate) kernel: Option<String>,
+    /// The lockdown that is in force.
+    pub(crate) lockdown: Option<String>,
+    /// The verdicts of the demo, in its order: `outcome/cause`.
+    pub(crate) verdicts: Vec<String>,
+    /// How long the demo took, by the guest's clock.
+    pub(crate) demo_seconds: Option<f64>,
+    /// What the demo printed beside its records.
+    pub(crate) said: Vec<String>,
+    /// The demo's exit status.
+    exit: Option<i32>,
+}
+
+impl Report {
+    /// Why this is not a machine on which the demo went well.
+    pub(crate) fn fault(&self, asked: Lockdown) -> Option<String> {
+        let lockdown = self.lockdown.as_deref().unwrap_or("unknown");
+        match self.exit {
+            None => Some("the demo did not end".into()),
+            Some(_) if lockdown != asked.to_string() => {
+                Some(format!("lockdown is {lockdown}, though {asked} was asked for"))
+            }
+            Some(0) if self.verdicts.is_empty() => Some("the demo was content, yet printed no verdict".into()),
+            Some(0) => None,
+            Some(status) => Some(format!("the demo ended with exit status {status}")),
+        }
+    }
+}
+
+/// The file system that a guest boots into.
+pub(crate) fn initramfs(product: &Path) -> Result<Vec<u8>> {
+    let read = |path: &Path| fs::read(path).with_context(|| format!("cannot read {}", path.display()));
+    let mut archive = Archive::default();
+    for directory in ["bin", "new"] {
+        archive.directory(directory);
+    }
+    archive.program("init", include_bytes!("init.sh"));
+    archive.program("bin/busybox", &read(Path::new(packages::BUSYBOX))?);
+    archive.program("bin/bash", &read(Path::new(packages::BASH))?);
+    archive.program("bin/signal-trace", &read(product)?);
+    Ok(archive.finish())
+}
+
+/// Boots `kernel` and waits until the machine has switched itself off; its serial console goes to `log`. The inner
+/// result tells how the machine ended, the outer one that it could not be run at all.
+pub(crate) fn boot(kernel: &Path, initramfs: &Path, lockdown: Lockdown, log: &Path) -> Result<Result<()>> {
+    let console = fs::File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
+    // The emulator dies with us, however we end.
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "qemu-system-x86_64"]);
+    command.args(["-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "1G", "-no-reboot"]);
+    command.args(["-nodefaults", "-no-user-config", "-display", "none", "-serial", "stdio"]);
+    command.arg("-kernel").arg(kernel).arg("-initrd").arg(initramfs);
+    command.args(["-append", &command_line(lockdown)]);
+    command.stdin(Stdio::null()).stderr(console.try_clone()?).stdout(console);
+    let mut machine = command.spawn().context("qemu-system-x86_64 could not be started")?;
+    Ok(match wait(&mut machine)? {
+        Some(status) if status.success() => Ok(()),
+        Some(status) => Err(anyhow!("the emulator ended with {status}")),
+        None => Err(anyhow!("it did not switch itself off within {} s and was ended", BOUND.as_secs())),
+    })
+}
+
+fn command_line(lockdown: Lockdown) -> String {
+    // Reboots on a panic, which `-no-reboot` turns into an end of the emulator.
+    let arguments = "console=ttyS0 quiet loglevel=3 panic=-1 cgroup_no_v1=all";
+    match lockdown {
+        Lockdown::None => arguments.into(),
+        Lockdown::Confidentiality => format!("{arguments} lockdown=confidentiality"),
+    }
+}
+
+/// How the emulator ended; none where it had to be ended.
+fn wait(machine: &mut Child) -> Result<Option<ExitStatus>> {
+    let deadline = Instant::now() + BOUND;
+    loop {
+        if let Some(status) = machine.try_wait()? {
+            return Ok(Some(status));
+        }
+        if Instant::now() >= deadline {
+            machine.kill()?;
+            machine.wait()?;
+            return Ok(None);
+        }
+        std::thread::sleep(LOOK);
+    }
+}
+
+/// Reads the lines that `init.sh` prints; everything else on the console is the kernel's or the firmware's.
+pub(crate) fn parse(console: &str) -> Report {
+    let mut report = Report::default();
+    for line in console.lines() {
+        let Some((_, said)) = line.split_once("guest: ") else { continue };
+        let (word, rest) = said.trim_end().split_once(' ').unwrap_or((said, ""));
+        match word {
+            "kernel" => report.kernel = Some(rest.to_owned()),
+            "lockdown" => report.lockdown = in_force(rest),
+            "out" => match verdict(rest) {
+                Some(verdict) => report.verdicts.push(verdict),
+                None => report.said.push(rest.to_owned()),
+            },
+            "err" => report.said.push(rest.to_owned()),
+            "demo" => report.demo_seconds = between(rest),
+            "exit" => report.exit = rest.parse().ok(),
+            _ => {}
+        }
+    }
+    report
+}
+
+/// The word in brackets of `none [integrity] confidentiality`.
+fn in_force(lockdown: &str) -> Option<String> {
+    let (_, rest) = lockdown.split_once('[')?;
+    Some(rest.split_once(']')?.0.to_owned())
+}
+
+/// `outcome/cause` of a line that is a shutdown record.
+fn verdict(line: &str) -> Option<String> {
+    let record: Value = serde_json::from_str(line).ok()?;
+    record["schema"].as_str()?.starts_with("signal-trace.dev/shutdown/").then_some(())?;
+    Some(format!("{}/{}", record["outcome"].as_str()?, record["cause"].as_str()?))
+}
+
+fn between(instants: &str) -> Option<f64> {
+    let (before, after) = instants.split_once(' ')?;
+    Some(after.parse::<f64>().ok()? - before.parse::<f64>().ok()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CONSOLE: &str = "SeaBIOS (version 1.16.2)\r\n\x1b[2J\x1bcguest: kernel 5.10.0-46-cloud-amd64\r\n\
+        guest: lockdown none integrity [confidentiality]\r\n\
+        [    9.1] tsc: slow\r\n\
+        guest: out {\"schema\": \"signal-trace.dev/shutdown/v1\", \"outcome\": \"graceful\", \"cause\": \"none\"}\r\n\
+        guest: out {\"schema\": \"signal-trace.dev/demo/v1\", \"right\": 1}\r\n\
+        guest: err a warning\r\n\
+        guest: demo 7.25 19.75\r\n\
+        guest: exit 0\r\n";
+
+    #[test]
+    fn a_console_is_read() {
+        let report = parse(CONSOLE);
+        assert_eq!(report.kernel.as_deref(), Some("5.10.0-46-cloud-amd64"));
+        assert_eq!(report.lockdown.as_deref(), Some("confidentiality"));
+        assert_eq!(report.verdicts, ["graceful/none"]);
+        assert_eq!(report.said, [r#"{"schema": "signal-trace.dev/demo/v1", "right": 1}"#, "a warning"]);
+        assert_eq!(report.demo_seconds, Some(12.5));
+        assert_eq!(report.fault(Lockdown::Confidentiality), None);
+    }
+
+    #[test]
+    fn a_machine_is_good_only_if_all_was_seen() {
+        for (lost, fault) in [
+            ("guest: exit 0\r\n", "the demo did not end"),
+            ("[confidentiality]", "lockdown is unknown, though confidentiality was asked for"),
+            ("\"outcome\"", "the demo was content, yet printed no verdict"),
+        ] {
+            assert_eq!(parse(&CONSOLE.replace(lost, "")).fault(Lockdown::Confidentiality).as_deref(), Some(fault));
+        }
+        let failed = parse(&CONSOLE.replace("exit 0", "exit 1"));
+        assert_eq!(failed.fault(Lockdown::Confidentiality).as_deref(), Some("the demo ended with exit status 1"));
+    }
+
+    #[test]
+    fn a_lockdown_that_did_not_take_effect_is_a_fault() {
+        let open = parse(&CONSOLE.replace("none integrity [confidentiality]", "[none] integrity confidentiality"));
+        assert_eq!(
+            open.fault(Lockdown::Confidentiality).as_deref(),
+            Some("lockdown is none, though confidentiality was asked for")
+        );
+        assert_eq!(open.fault(Lockdown::None), None);
+        assert!(command_line(Lockdown::Confidentiality).ends_with(" lockdown=confidentiality"));
+    }
+
+    #[test]
+    fn a_console_that_was_cut_or_is_empty_gives_no_verdict() {
+        assert_eq!(parse(""), Report::default());
+        let cut = parse("guest: out {\"schema\": \"signal-trace.dev/shutdown/v1\", \"outcome\": \"gra");
+        assert_eq!(cut.verdicts, Vec::<String>::new());
+        assert_eq!(cut.fault(Lockdown::None).as_deref(), Some("the demo did not end"));
+    }
+}
