@@ -13,6 +13,7 @@ mod packages;
 
 mod setup;
 mod table;
+mod test;
 mod vm;
 
 use std::process::ExitCode;
@@ -23,6 +24,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 /// The commands of signal-trace, from a fresh clone to a tested change.
 ///
 /// Start with `cargo xtask demo`: it builds the tool and lets it watch six containers stop.
+/// `cargo xtask test` is what a change must pass.
 #[derive(Parser)]
 #[command(bin_name = "cargo xtask", disable_help_subcommand = true, max_term_width = 100)]
 struct Arguments {
@@ -41,6 +43,14 @@ enum Verb {
         /// Passed to `signal-trace demo`, for example `--json`.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
+    },
+    /// Check everything: format, lints, unit tests, this kernel, real containerd, the demo, the kernel matrix.
+    ///
+    /// Installs the Debian packages that are missing and says which; needs root for the kernel. Stops at the first failure.
+    Test {
+        /// Also what takes longer: the documentation and the benchmarks.
+        #[arg(long)]
+        all: bool,
     },
     /// Run the demo on stock Debian kernels under QEMU, each also with `lockdown=confidentiality`.
     Vm {
@@ -74,6 +84,8 @@ fn run(arguments: Arguments) -> Result<()> {
         None => Ok(Arguments::command().print_long_help()?),
         Some(Verb::Setup) => setup::run(setup::Voice::EveryStep).map(drop),
         Some(Verb::Demo { arguments }) => demo::run(&arguments),
+        Some(Verb::Test { all: false }) => test::run(test::Scope::Usual),
+        Some(Verb::Test { all: true }) => test::run(test::Scope::All),
         Some(Verb::Vm { series, keep_log: false }) => vm::run(&series, vm::Logs::OfFailures),
         Some(Verb::Vm { series, keep_log: true }) => vm::run(&series, vm::Logs::All),
         Some(Verb::Bench { benchmarks }) => bench::run(&benchmarks),

@@ -22,6 +22,13 @@ pub(crate) const BASH: &str = "/bin/bash-static";
 /// The keys that Debian's archives are signed with, of all releases.
 pub(crate) const DEBIAN_KEYS: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
+/// Real containers: a runtime, and something to put into them.
+pub(crate) const CONTAINERS: [Package; 3] = [
+    Package { name: "containerd", missing: || machine::find("containerd").is_none() || machine::find("ctr").is_none() },
+    Package { name: "runc", missing: || machine::find("runc").is_none() },
+    Package { name: "busybox-static", missing: || !static_file(BUSYBOX) },
+];
+
 /// Virtual machines: an emulator, what boots in it, and the keys that Debian's kernels are signed with.
 pub(crate) const MACHINES: [Package; 4] = [
     Package { name: "qemu-system-x86", missing: || machine::find("qemu-system-x86_64").is_none() },

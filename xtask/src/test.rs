@@ -1,0 +1,155 @@
+//! `test`: what a change must pass, from the format to foreign kernels, as one list of steps.
+//!
+//! The steps that touch a kernel run as root. Nothing is skipped: a step that cannot run is a failure, and the first
+//! failure ends the list.
+
+use std::ffi::OsStr;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, ensure};
+
+use crate::setup::{Toolchain, Voice};
+use crate::{build, child, machine, packages, setup, table, vm};
+
+/// How much is tested.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// What every change must pass.
+    Usual,
+    /// Also what takes longer.
+    All,
+}
+
+/// The integration test that needs a container runtime, and is a step of its own.
+const CONTAINERD: &str = "containerd";
+
+type Work = fn(&Toolchain) -> Result<()>;
+
+/// One step, and how long it took and how it ended once it did.
+struct Step {
+    name: &'static str,
+    work: Work,
+    done: Option<(Duration, Result<()>)>,
+}
+
+/// Runs the steps and closes with a table of them.
+pub(crate) fn run(scope: Scope) -> Result<()> {
+    machine::require_linux()?;
+    machine::require_tracing()?;
+    let toolchain = setup::run(Voice::OnlyWork)?;
+    let mut steps: Vec<_> = steps(scope).into_iter().map(|(name, work)| Step { name, work, done: None }).collect();
+    for step in &mut steps {
+        anstream::eprintln!("\n{0}== {1}{0:#}", child::GOOD, step.name);
+        let started = Instant::now();
+        let result = (step.work)(&toolchain);
+        let failed = result.is_err();
+        step.done = Some((started.elapsed(), result));
+        if failed {
+            break;
+        }
+    }
+    print!("\n{}", summary(&steps));
+    let failed = steps.into_iter().find_map(|step| Some((step.name, step.done?.1.err()?)));
+    failed.map_or(Ok(()), |(name, error)| Err(anyhow!("{name}: {error:#}")))
+}
+
+fn steps(scope: Scope) -> Vec<(&'static str, Work)> {
+    let usual: [(_, Work); 9] = [
+        ("format", |_| cargo("fmt --all --check")),
+        ("packages", |_| packages::provide(packages::CONTAINERS.iter().chain(&packages::MACHINES))),
+        ("lints", |_| cargo("clippy --locked --workspace --all-targets -- -Dwarnings")),
+        ("lints of the kernel programs", |_| lint_programs()),
+        ("unit tests", |_| cargo("test --workspace --exclude signal-trace-ebpf --lib --bins")),
+        ("tests on this kernel", on_this_kernel),
+        ("tests with containerd and runc", |toolchain| integration(toolchain, &[CONTAINERD.to_owned()])),
+        ("demo on this kernel", |toolchain| child::show(machine::as_root(build::product(toolchain)?)?.arg("demo"))),
+        ("demo on Debian's kernels", |_| vm::run(&[], vm::Logs::OfFailures)),
+    ];
+    let longer: [(_, Work); 3] = [
+        ("examples in the documentation", |_| cargo("test --workspace --doc")),
+        ("documentation", |_| {
+            let mut command = machine::cargo();
+            child::show(command.env("RUSTDOCFLAGS", "-Dwarnings").args(["doc", "--workspace", "--no-deps"]))
+        }),
+        ("benchmarks", |_| crate::bench::run(&["kernel".to_owned()])),
+    ];
+    match scope {
+        Scope::Usual => usual.into(),
+        Scope::All => usual.into_iter().chain(longer).collect(),
+    }
+}
+
+fn cargo(words: &str) -> Result<()> {
+    child::show(machine::cargo().args(words.split(' ')))
+}
+
+/// The programs again, as what they are: for the kernel's own virtual machine, with a `core` built for it.
+fn lint_programs() -> Result<()> {
+    let words = "clippy --package signal-trace-ebpf --target bpfel-unknown-none -Zbuild-std=core -- -Dwarnings";
+    child::show(machine::cargo().env("RUSTC_BOOTSTRAP", "1").args(words.split(' ')))
+}
+
+/// Every integration test but the one that is a step of its own.
+fn on_this_kernel(toolchain: &Toolchain) -> Result<()> {
+    let directory = machine::workspace().join("signal-trace/tests");
+    let files = std::fs::read_dir(&directory).with_context(|| format!("cannot read {}", directory.display()))?;
+    let paths = files.map(|file| Ok(file?.path())).collect::<Result<Vec<_>>>()?;
+    // As cargo finds them: a file each, or a directory with a `main.rs`.
+    let tests = paths.iter().filter(|path| path.extension() == Some(OsStr::new("rs")) || path.join("main.rs").exists());
+    let names = tests.filter_map(|path| Some(path.file_stem()?.to_string_lossy().into_owned()));
+    let mut names: Vec<_> = names.filter(|name| name != CONTAINERD).collect();
+    names.sort();
+    integration(toolchain, &names)
+}
+
+fn integration(toolchain: &Toolchain, names: &[String]) -> Result<()> {
+    ensure!(!names.is_empty(), "there is no such test in signal-trace/tests");
+    let mut cargo = machine::cargo_as_root(&toolchain.host)?;
+    cargo.args(["test", "--package", "signal-trace"]);
+    child::show(cargo.args(names.iter().flat_map(|name| ["--test", name])))
+}
+
+fn summary(steps: &[Step]) -> String {
+    let rows: Vec<_> = steps
+        .iter()
+        .map(|step| {
+            let (seconds, result) = match &step.done {
+                Some((took, Ok(()))) => (format!("{:.1}", took.as_secs_f64()), "ok"),
+                Some((took, Err(_))) => (format!("{:.1}", took.as_secs_f64()), "failed"),
+                None => (String::new(), "not run"),
+            };
+            [step.name.to_owned(), format!("{seconds:>7}"), result.to_owned()]
+        })
+        .collect();
+    table::render(["step", "seconds", "result"], &rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_summary_tells_passed_failed_and_not_reached_apart() {
+        let step = |name, done| Step { name, work: |_| Ok(()), done };
+        let steps = [
+            step("format", Some((Duration::from_millis(1_230), Ok(())))),
+            step("lints", Some((Duration::from_secs(70), Err(anyhow!("broken"))))),
+            step("unit tests", None),
+        ];
+        let lines = [
+            "step        seconds  result",
+            "format          1.2  ok",
+            "lints          70.0  failed",
+            "unit tests           not run",
+            "",
+        ];
+        assert_eq!(summary(&steps), lines.join("\n"));
+    }
+
+    #[test]
+    fn all_is_the_usual_and_more() {
+        let names = |scope| steps(scope).into_iter().map(|(name, _)| name).collect::<Vec<_>>();
+        assert!(names(Scope::All).starts_with(&names(Scope::Usual)));
+        assert!(names(Scope::All).len() > names(Scope::Usual).len());
+    }
+}
