@@ -289,7 +289,8 @@ impl Watch {
     fn start(containerd: &Containerd, shutdowns: usize) -> Self {
         let (output, errors) = (containerd.directory.0.join("watch.out"), containerd.directory.0.join("watch.err"));
         let mut command = Command::new(env!("CARGO_BIN_EXE_signal-trace"));
-        command.args(["watch", "--json", "--filter", &containerd.prefix, "--once", &shutdowns.to_string()]);
+        let ours = format!("id={}-*", containerd.prefix);
+        command.args(["watch", "--json", "--filter", &ours, "--once", &shutdowns.to_string()]);
         command.stdin(Stdio::null());
         command.stdout(File::create(&output).expect("a file for the records"));
         command.stderr(File::create(&errors).expect("a file for what watch says"));
