@@ -15,6 +15,13 @@ pub const WIRE_VERSION: u16 = 1;
 pub const WANTED_SIGNALS: u64 =
     bit(1) | bit(2) | bit(3) | bit(9) | bit(10) | bit(12) | bit(15) | bit(18) | bit(28) | bit(30) | (u64::MAX << 33);
 
+/// Of these, the ones that open a shutdown when they come to init: the terminating family. `SIGKILL` has a rule of its
+/// own, and `SIGCONT` opens only where user space says that a container is stopped by it.
+pub const OPENING_SIGNALS: u64 = WANTED_SIGNALS & !bit(SIGKILL) & !bit(18);
+
+/// The signal that no process can handle.
+pub const SIGKILL: u32 = 9;
+
 /// The bit of a signal number in a kernel `sigset_t` of one word.
 pub const fn bit(signal: u32) -> u64 {
     1 << (signal - 1)
@@ -24,6 +31,18 @@ pub const fn bit(signal: u32) -> u64 {
 pub const SIGNAL_GROUP_EXIT: u32 = 0x4;
 /// `signal->flags`: init of a pid namespace, from whose point of view unhandled signals are dropped.
 pub const SIGNAL_UNKILLABLE: u32 = 0x40;
+
+/// Cgroups that can be tracked at once: containers, and what they make below themselves.
+pub const MAX_TRACKED: u32 = 16_384;
+/// Shutdowns that can be in progress at once.
+pub const MAX_WINDOWS: u32 = 4_096;
+/// Size of the ring of init-directed stop signals, kills and init exits, unless the daemon asks for another.
+pub const INIT_RING_BYTES: u32 = 512 << 10;
+/// Size of the ring of all other records, unless the daemon asks for another.
+pub const BULK_RING_BYTES: u32 = 4 << 20;
+/// Signals of one open window that may go to the init ring. What a flood sends beyond that goes to the bulk ring, so
+/// that one container cannot push out the stop signals of another.
+pub const INIT_RECORDS_PER_WINDOW: u64 = 64;
 
 /// Marks a namespace level that this kernel's programs cannot read (a sender's, before 5.11).
 pub const LEVEL_UNKNOWN: u32 = u32::MAX;
@@ -44,7 +63,7 @@ pub enum Kind {
     OomMark = 5,
     /// [`CgroupRecord`], from `cgroup_mkdir`.
     CgroupMade = 6,
-    /// [`CgroupRecord`], from `cgroup_release`.
+    /// [`CgroupRecord`], from `cgroup_rmdir`: `cgroup_release` can come hours later, when the last page is uncharged.
     CgroupGone = 7,
 }
 
@@ -187,6 +206,16 @@ pub struct Tracked {
     pub init: u32,
 }
 
+/// A shutdown in progress: the value of the `OPEN` map, keyed by the id of the container's own cgroup.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Window {
+    /// `bpf_ktime_get_boot_ns()` when it opened.
+    pub opened_ns: u64,
+    /// Records that it has taken of [`INIT_RECORDS_PER_WINDOW`].
+    pub init_records: u64,
+}
+
 /// Indices into the `LOST` per-CPU array of counters: why a record was refused.
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -296,5 +325,6 @@ const _: () = {
     assert!(size_of::<ProcessRecord>() == 16 + 48 + 16 + 8 + 8);
     assert!(size_of::<CgroupRecord>() == 32);
     assert!(size_of::<Tracked>() == 24);
+    assert!(size_of::<Window>() == 16);
     assert!(size_of::<Offsets>() == 40 * 4);
 };
