@@ -2,10 +2,12 @@
 
 pub mod cli;
 pub mod containers;
+pub mod daemon;
 mod disposition;
 pub mod event;
 pub mod instance;
 pub mod judge;
 pub mod kernel;
+pub mod policy;
 pub mod report;
 pub mod sandbox;

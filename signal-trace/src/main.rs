@@ -3,14 +3,11 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use signal_trace::cli::{Cli, run};
+use signal_trace::cli::Cli;
 
 fn main() -> ExitCode {
-    match run(Cli::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            anstream::eprintln!("signal-trace: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    Cli::parse().run().unwrap_or_else(|error| {
+        anstream::eprintln!("signal-trace: {error:#}");
+        ExitCode::FAILURE
+    })
 }

@@ -1,34 +1,91 @@
 //! The command line: what can be typed, and what runs then.
 
 pub mod app;
+pub mod check;
 pub mod demo;
+pub mod explain;
+mod filter;
+mod output;
+mod stopping;
+pub mod watch;
 
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context as _;
 use clap::{Parser, Subcommand};
+
+use crate::event::ExitStatus;
 
 /// Tells why a container did not shut down gracefully, from what the kernel saw.
 #[derive(Debug, Parser)]
-#[command(name = "signal-trace", version)]
+#[command(name = "signal-trace", version, max_term_width = 100)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+
+    /// What to log on standard error: off, error, warn, info, debug, trace, or a filter such as signal_trace=debug
+    #[arg(long, global = true, env = "SIGNAL_TRACE_LOG", default_value = "warn", value_name = "LEVEL")]
+    log: String,
 }
 
 /// The subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// A small program to stop.
+    /// Follow every container on this machine and say how each one shut down
+    Watch(watch::Watch),
+    /// Run a command as PID 1 of a container of its own, stop it, and judge how it shut down
+    Check(check::Check),
+    /// Stop six containers of our own and show what each did with the signal
+    Demo(demo::Demo),
+    /// Say what a verdict means, how it comes about and how to mend it
+    Explain(explain::Explain),
+    /// A small program to stop
     #[command(hide = true)]
     App(app::App),
 }
 
-/// Runs what was typed.
-///
-/// # Errors
-///
-/// What the subcommand could not do.
-pub fn run(cli: Cli) -> anyhow::Result<()> {
-    match cli.command {
-        Command::App(app) => match app.run()? {},
+impl Cli {
+    /// Sets up logging, then runs what was typed.
+    ///
+    /// # Errors
+    ///
+    /// What the subcommand could not do.
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        // Its signal dispositions are what it is for: nothing else may have touched them.
+        if let Command::App(app) = &self.command {
+            match app.run()? {}
+        }
+        let filter = tracing_subscriber::EnvFilter::try_new(&self.log)
+            .with_context(|| format!("`{}` is no log filter: use a level such as debug", self.log))?;
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+        match self.command {
+            Command::Watch(watch) => watch.run().map(|()| ExitCode::SUCCESS),
+            Command::Check(check) => check.run(),
+            Command::Demo(demo) => demo.run(),
+            Command::Explain(explain) => explain.run().map(|()| ExitCode::SUCCESS),
+            Command::App(_) => unreachable!("it has run above"),
+        }
+    }
+}
+
+/// One thread is enough: the work is in the kernel and in the judge, which waits for nothing.
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the event loop")
+}
+
+/// `500ms`, `30s`, `5m`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let span: jiff::SignedDuration =
+        text.parse().map_err(|_| format!("`{text}` is no duration: use for example 500ms, 30s or 5m"))?;
+    span.try_into().map_err(|_| format!("`{text}` is before it begins: use a duration that is not negative"))
+}
+
+/// How a process ended, in words.
+fn status_text(status: ExitStatus) -> String {
+    match status {
+        ExitStatus::Code(code) => format!("exit status {code}"),
+        ExitStatus::Signal(signal) => format!("killed by {signal}"),
     }
 }

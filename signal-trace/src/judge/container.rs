@@ -356,7 +356,7 @@ impl Container {
             killed_by: None,
             killed: KilledBy::ALL.map(|by| e.members().filter(|m| m.party.killer() == Some(by)).count()),
             missed: missed.collect(),
-            findings: findings(e),
+            findings: findings(verdict, e),
             advice: String::new(),
             timeline,
             timeline_cut,
@@ -404,11 +404,12 @@ fn avoidable_wait(verdict: Verdict, e: &Evidence) -> Option<Duration> {
     }
 }
 
-fn findings(e: &Evidence) -> Vec<Finding> {
+fn findings(verdict: Verdict, e: &Evidence) -> Vec<Finding> {
     let killed: Vec<_> = e.members().filter(|m| m.party.killed()).collect();
     let helper = |comm: &crate::event::Comm| HELPERS.iter().any(|h| h.as_bytes() == comm.as_bytes());
     let mut findings = Vec::new();
-    if !killed.is_empty() && killed.iter().all(|m| helper(&m.party.named.comm)) {
+    let in_time = matches!(verdict.outcome, Outcome::ChildrenKilled | Outcome::DiedOnSignal);
+    if in_time && !killed.is_empty() && killed.iter().all(|m| helper(&m.party.named.comm)) {
         findings.push(Finding::HelpersKilled);
     }
     if e.init.reraised.is_some() || e.members().any(|m| m.party.reraised.is_some()) {

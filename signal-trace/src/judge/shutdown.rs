@@ -294,7 +294,7 @@ impl GraceSource {
     pub fn name(self) -> &'static str {
         match self {
             Self::Deletion => "deletion",
-            Self::Spec => "spec.terminationGracePeriodSeconds",
+            Self::Spec => "spec",
             Self::Probe => "probe",
             Self::Floor => "floor",
             Self::Flag => "flag",
@@ -529,13 +529,12 @@ pub enum Delivery {
 }
 
 impl Delivery {
-    /// All of them.
-    pub const ALL: [Self; 7] = [
+    /// All that records tell apart: there, what a namespace init dropped was ignored, and `init_disposition` says why.
+    pub const ALL: [Self; 6] = [
         Self::Generated(Generated::Delivered),
         Self::Generated(Generated::Ignored),
         Self::Generated(Generated::AlreadyPending),
         Self::Generated(Generated::Overflow),
-        Self::NoHandler,
         Self::Teardown,
         Self::Dying,
     ];

@@ -49,7 +49,7 @@ closed! {
     Where: "Where a signal came from, as seen from the container. `exec_session`: a process that entered the container, or what it left behind. `host`: the host's own init.";
     KilledBy: "Who killed what was killed. `teardown`: the kernel, as it took the dying init's pid namespace down.";
     Finding: "Advice that is no verdict.";
-    Delivery: "What became of a signal. `no_handler`: dropped, because a namespace init has no handler for it. `teardown`: sent by the kernel as it took a pid namespace down. `already_dying`: the target was exiting.";
+    Delivery: "What became of a signal. `ignored`: the kernel dropped it, because the target ignores it or, as a namespace init, has no handler for it. `teardown`: sent by the kernel as it took a pid namespace down. `already_dying`: the target was exiting.";
 }
 
 /// A value of a closed set, written as its name.

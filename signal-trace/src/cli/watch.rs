@@ -1,0 +1,118 @@
+//! `signal-trace watch`: every shutdown of a container on this machine, as it happens.
+//!
+//! Verdicts go to standard output and nothing else does: what is attached, what was lost and the closing counts go to
+//! standard error, so that a pipe reads only records.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::filter::Filter;
+use super::output::{Output, node_name, wall_clock};
+use super::{duration, runtime};
+use crate::containers::path::{Forms, Services};
+use crate::daemon::Daemon;
+use crate::instance::{Instance, Role};
+use crate::kernel::Settings;
+use crate::report::style::Style;
+use crate::report::summary::Summary;
+
+/// Follow every container on this machine and say how each one shut down.
+#[derive(Debug, Args)]
+pub struct Watch {
+    /// One JSON object a line instead of text
+    #[arg(long)]
+    json: bool,
+
+    /// Only what matches: KEY=PATTERN with the keys id, name, namespace, pod, workload, image, runtime, cgroup, outcome,
+    /// cause, and * for any text; a bare PATTERN may match any name. Repeat to narrow down
+    #[arg(long, value_name = "FILTER")]
+    filter: Vec<Filter>,
+
+    /// Stop after this many shutdowns
+    #[arg(long, value_name = "N")]
+    once: Option<u64>,
+
+    /// Stop after this long, for example 30s or 5m
+    #[arg(long = "for", value_name = "TIME", value_parser = duration)]
+    period: Option<Duration>,
+
+    /// Follow systemd's services too
+    #[arg(long)]
+    services: bool,
+
+    /// A cgroup whose children are containers, for a runtime that names them freely: /shop for `ctr -n shop`
+    #[arg(long, value_name = "CGROUP")]
+    root: Vec<String>,
+}
+
+impl Watch {
+    /// Follows until stopped.
+    ///
+    /// # Errors
+    ///
+    /// Tracing cannot start, or the output cannot be written.
+    pub fn run(self) -> anyhow::Result<()> {
+        runtime()?.block_on(self.follow())
+    }
+
+    async fn follow(self) -> anyhow::Result<()> {
+        let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
+        let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
+        let _instance = Instance::acquire(Role::Watch)?;
+        let services = if self.services { Services::Follow } else { Services::Skip };
+        let forms = Forms { services, roots: self.root.clone() };
+        let mut daemon = Daemon::start(&Settings::default(), forms)?;
+        eprintln!("{}", ready_line(&daemon));
+
+        let mut output = if self.json { Output::json(node_name()) } else { Output::text() };
+        let mut summary = Summary::default();
+        let mut left = self.once;
+        let period = self.period.unwrap_or(Duration::MAX);
+        let over = tokio::time::sleep(period);
+        tokio::pin!(over);
+        while left != Some(0) {
+            let shutdown = tokio::select! {
+                shutdown = daemon.next() => shutdown.context("cannot read the kernel's records")?,
+                _ = interrupt.recv() => break,
+                _ = terminate.recv() => break,
+                () = &mut over => break,
+            };
+            if !self.filter.iter().all(|f| f.matches(&shutdown)) {
+                continue;
+            }
+            summary.count(&shutdown);
+            left = left.map(|n| n - 1);
+            match output.write(&shutdown, wall_clock()) {
+                // Whoever reads has seen enough.
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
+                other => other.context("cannot write a verdict")?,
+            }
+        }
+        close(&daemon, summary)
+    }
+}
+
+fn ready_line(daemon: &Daemon) -> String {
+    let tracked = daemon.tracked();
+    let plural = if tracked == 1 { "" } else { "s" };
+    let attached = daemon.kernel().attached();
+    format!(
+        "ready: {} programs attached ({}), {tracked} container{plural} tracked",
+        attached.len(),
+        attached.join(", ")
+    )
+}
+
+fn close(daemon: &Daemon, mut summary: Summary) -> anyhow::Result<()> {
+    let losses = daemon.losses();
+    for (reason, count) in losses.by_reason() {
+        summary.lose(reason, count);
+    }
+    let mut text = String::new();
+    summary.write(&mut text, &Style::of(&io::stderr()))?;
+    io::stderr().write_all(text.as_bytes()).context("cannot write the closing counts")
+}

@@ -1,0 +1,330 @@
+//! The loop: whatever wakes it becomes an input of the judge, and what the judge asks for is done.
+//!
+//! One task owns the kernel's programs, the judge and the view of the hierarchy; there is no lock and no channel. It
+//! decides nothing: not what a record means (the judge), not who reads a verdict (the caller).
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use thiserror::Error;
+use tracing::{debug, warn};
+
+use crate::containers::Cgroup;
+use crate::containers::path::Forms;
+use crate::containers::scan::{Hierarchy, Unsupported, View};
+use crate::containers::snapshot::{PidNamespace, own_pid_namespace, pid_namespace};
+use crate::event::{CgroupId, Event, EventKind, Pid};
+use crate::judge::shutdown::Shutdown;
+use crate::judge::{CgroupChange, Input, Judge, Loss, Output, Spec};
+use crate::kernel::{Kernel, LoadError, Losses, Settings, TableError, Tracked, boot_time};
+
+/// A record that nobody was woken for waits no longer than this.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
+
+/// Why tracing cannot start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The programs cannot be loaded.
+    #[error(transparent)]
+    Kernel(#[from] LoadError),
+    /// Containers cannot be told apart.
+    #[error(transparent)]
+    Hierarchy(#[from] Unsupported),
+    /// The hierarchy cannot be read.
+    #[error("cannot read the cgroups below {mount}")]
+    Scan {
+        /// Where it is mounted.
+        mount: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// `/proc` cannot be read.
+    #[error("cannot read the pid namespace in {proc}: mount proc there, or name another folder")]
+    Proc {
+        /// Where it should be.
+        proc: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+/// Counts for people and metrics; all grow only.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Records that became events.
+    pub events: u64,
+    /// Verdicts.
+    pub shutdowns: u64,
+}
+
+/// A tracer of this machine's containers.
+pub struct Daemon {
+    kernel: Kernel,
+    judge: Judge,
+    hierarchy: Hierarchy,
+    proc: PathBuf,
+    own_namespace: PidNamespace,
+    batch: Vec<Event>,
+    outputs: Vec<Output>,
+    verdicts: VecDeque<Shutdown>,
+    losses: Losses,
+    counters: Counters,
+}
+
+impl Daemon {
+    /// Loads and attaches the programs, then finds the containers that run: those are known before this returns.
+    ///
+    /// # Errors
+    ///
+    /// See [`StartError`]; nothing stays attached.
+    pub fn start(settings: &Settings, forms: Forms) -> Result<Self, StartError> {
+        let proc = settings.host.proc.clone();
+        let hierarchy = Hierarchy::find(&proc, View::Own, forms)?;
+        let own_namespace =
+            own_pid_namespace(&proc).map_err(|source| StartError::Proc { proc: proc.clone(), source })?;
+        let kernel = Kernel::load(settings)?;
+        let mut daemon = Self {
+            kernel,
+            judge: Judge::default(),
+            hierarchy,
+            proc,
+            own_namespace,
+            batch: Vec::new(),
+            outputs: Vec::new(),
+            verdicts: VecDeque::new(),
+            losses: Losses::default(),
+            counters: Counters::default(),
+        };
+        // Attached first and read afterwards: what is made meanwhile is told twice rather than never.
+        daemon.rescan()?;
+        Ok(daemon)
+    }
+
+    /// The next verdict. Cancelling it loses nothing.
+    ///
+    /// # Errors
+    ///
+    /// The rings cannot be waited for.
+    pub async fn next(&mut self) -> io::Result<Shutdown> {
+        loop {
+            if let Some(shutdown) = self.verdicts.pop_front() {
+                return Ok(shutdown);
+            }
+            self.wait().await?;
+            self.turn();
+        }
+    }
+
+    /// Follows for this long; verdicts that fall meanwhile are kept for [`Self::next`].
+    ///
+    /// # Errors
+    ///
+    /// The rings cannot be waited for.
+    pub async fn follow_for(&mut self, period: Duration) -> io::Result<()> {
+        let end = boot_time().after(period);
+        loop {
+            self.turn();
+            let left = end.since(boot_time());
+            if left.is_zero() {
+                return Ok(());
+            }
+            if let Ok(ready) = tokio::time::timeout(left, self.wait()).await {
+                ready?;
+            }
+        }
+    }
+
+    /// A container that is about to get its first process.
+    pub fn adopt(&mut self, cgroup: Cgroup, spec: Spec) {
+        let id = cgroup.id;
+        self.tell(Input::Cgroup(CgroupChange::Made(cgroup)));
+        self.tell(Input::Spec(id, spec));
+    }
+
+    /// What it counted.
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// Records that were lost, by reason, as of the last turn.
+    pub fn losses(&self) -> Losses {
+        self.losses
+    }
+
+    /// Containers that it follows.
+    pub fn tracked(&self) -> usize {
+        self.judge.containers().count()
+    }
+
+    /// The hierarchy it reads.
+    pub fn hierarchy(&self) -> &Hierarchy {
+        &self.hierarchy
+    }
+
+    /// The programs.
+    pub fn kernel(&self) -> &Kernel {
+        &self.kernel
+    }
+
+    async fn wait(&self) -> io::Result<()> {
+        let now = boot_time();
+        let due = [self.judge.next_deadline(), self.kernel.next_due()].into_iter().flatten().min();
+        let pause = due.map_or(LONGEST_WAIT, |at| at.since(now).min(LONGEST_WAIT));
+        tokio::select! {
+            ready = self.kernel.readable() => ready,
+            () = tokio::time::sleep(pause) => Ok(()),
+        }
+    }
+
+    /// Empties the rings and lets the judge have what was in them.
+    fn turn(&mut self) {
+        let mut batch = std::mem::take(&mut self.batch);
+        self.kernel.drain(boot_time(), &mut batch);
+        self.note_losses();
+        for event in batch.drain(..) {
+            self.counters.events += 1;
+            match event.kind {
+                EventKind::CgroupMade { id, parent } => self.made(id, parent),
+                EventKind::Signal(_)
+                | EventKind::Fork(_)
+                | EventKind::Move(_)
+                | EventKind::Exit(_)
+                | EventKind::OomMark(_)
+                | EventKind::CgroupGone(_) => self.tell(Input::Event(event)),
+            }
+        }
+        self.batch = batch;
+        self.tell(Input::Tick);
+    }
+
+    /// Said before the records of the same drain: they may have been touched.
+    fn note_losses(&mut self) {
+        let now = match self.kernel.losses() {
+            Ok(losses) => losses,
+            Err(error) => return warn!(%error, "cannot read how much was lost"),
+        };
+        let before = std::mem::replace(&mut self.losses, now);
+        if now == before {
+            return;
+        }
+        warn!(?now, "records were lost: the shutdowns they touched are unknown");
+        if now.init_ring_full > before.init_ring_full {
+            self.tell(Input::Lost(Loss::Init));
+        }
+        self.tell(Input::Lost(Loss::Bulk));
+        if let Err(error) = self.rescan() {
+            warn!(%error, "cannot look for containers again after a loss");
+        }
+    }
+
+    /// Reads the whole hierarchy: at the start, and when records of it were lost.
+    fn rescan(&mut self) -> Result<(), StartError> {
+        let scan = self
+            .hierarchy
+            .scan()
+            .map_err(|source| StartError::Scan { mount: self.hierarchy.mount().to_owned(), source })?;
+        for path in &scan.unrecognised {
+            warn!(path = %path.escape_debug(), "this cgroup looks like a container's and has an unknown form: it is not followed");
+        }
+        if scan.refused > 0 {
+            warn!(refused = scan.refused, "cgroups beyond the bound are not followed");
+        }
+        for gone in self.judge.index().missing_from(&scan.cgroups) {
+            self.tell(Input::Cgroup(CgroupChange::Gone(gone)));
+        }
+        for cgroup in scan.cgroups {
+            self.tell(Input::Cgroup(CgroupChange::Present(cgroup)));
+        }
+        Ok(())
+    }
+
+    /// The kernel made a cgroup: its path is in its parent's folder, if it is still there.
+    fn made(&mut self, id: CgroupId, parent: CgroupId) {
+        let Some(parent_path) = self.judge.index().path(parent).map(str::to_owned) else {
+            debug!(id = id.0, parent = parent.0, "a cgroup was made below an unknown one");
+            if let Err(error) = self.rescan() {
+                warn!(%error, "cannot look for containers again");
+            }
+            return;
+        };
+        match self.hierarchy.find_child(&parent_path, id) {
+            Ok(Some(cgroup)) => self.tell(Input::Cgroup(CgroupChange::Made(cgroup))),
+            Ok(None) => debug!(id = id.0, "a cgroup was gone before it could be read"),
+            Err(error) => warn!(%error, parent = %parent_path.escape_debug(), "cannot read a cgroup's folder"),
+        }
+    }
+
+    fn tell(&mut self, input: Input) {
+        let mut outputs = std::mem::take(&mut self.outputs);
+        self.judge.handle(input, boot_time(), &mut outputs);
+        let mut next = 0;
+        // A snapshot is answered at once, and the answer may ask for more.
+        while let Some(output) = outputs.get(next).cloned() {
+            next += 1;
+            if let Some(answer) = self.perform(output) {
+                self.judge.handle(answer, boot_time(), &mut outputs);
+            }
+        }
+        outputs.clear();
+        self.outputs = outputs;
+    }
+
+    fn perform(&mut self, output: Output) -> Option<Input> {
+        match output {
+            Output::Track { cgroup, container, init } => {
+                let entry = self.entry(container, init);
+                report_table(self.kernel.track(cgroup, entry));
+                None
+            }
+            Output::Untrack(cgroup) => {
+                report_table(self.kernel.untrack(cgroup));
+                None
+            }
+            Output::Snapshot(container) => self.look_at(container),
+            Output::WindowClosed(container) => {
+                report_table(self.kernel.close_window(container));
+                None
+            }
+            Output::Shutdown(shutdown) => {
+                self.counters.shutdowns += 1;
+                self.verdicts.push_back(*shutdown);
+                None
+            }
+        }
+    }
+
+    fn entry(&self, container: CgroupId, init: Option<Pid>) -> Tracked {
+        let namespace = init
+            .and_then(|init| pid_namespace(&self.proc, init).ok())
+            .filter(|namespace| *namespace != self.own_namespace);
+        Tracked {
+            root: container.0,
+            pid_ns_inode: namespace.map_or(0, |n| n.inode),
+            pid_ns_device: namespace.map_or(0, |n| n.device),
+            init: init.map_or(0, |pid| pid.0),
+        }
+    }
+
+    fn look_at(&self, container: CgroupId) -> Option<Input> {
+        let path = self.judge.index().path(container)?;
+        match self.hierarchy.snapshot(
+            &self.proc,
+            &Cgroup { id: container, parent: container, path: path.to_owned(), container: None },
+            boot_time(),
+        ) {
+            Ok(look) => Some(Input::Processes(look.snapshot)),
+            Err(error) => {
+                debug!(%error, path = %path.escape_debug(), "cannot read a container's processes");
+                None
+            }
+        }
+    }
+}
+
+fn report_table(result: Result<(), TableError>) {
+    if let Err(error) = result {
+        warn!(%error, "a container is not followed");
+    }
+}
