@@ -9,6 +9,7 @@ pub mod escape;
 pub mod explain;
 pub mod json;
 mod line;
+pub mod metrics;
 pub mod style;
 pub mod summary;
 pub mod table;
