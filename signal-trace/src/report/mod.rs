@@ -2,11 +2,13 @@
 //!
 //! Pure rendering: a value goes in, text comes out. [`json`] is the public contract, [`text`] the terminal block,
 //! [`explain`] the words for every name that a verdict can have. Nothing here knows how a verdict was found, reads a
-//! clock, or decides anything; what a stranger may have named is escaped ([`escape`]) before it is printed.
+//! clock, or decides anything; what a stranger may have named is escaped ([`escape`]) before it is printed. Two modules
+//! hold state: [`metrics`] what was counted, and [`http`] the connections of those who ask for it.
 
 pub mod clock;
 pub mod escape;
 pub mod explain;
+pub mod http;
 pub mod json;
 mod line;
 pub mod metrics;

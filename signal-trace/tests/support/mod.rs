@@ -2,6 +2,8 @@
 
 #![expect(dead_code, reason = "every test binary uses its own part of this")]
 
+pub(crate) mod http;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
