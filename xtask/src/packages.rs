@@ -37,6 +37,12 @@ pub(crate) const MACHINES: [Package; 4] = [
     Package { name: "debian-archive-keyring", missing: || !Path::new(DEBIAN_KEYS).exists() },
 ];
 
+/// Who scrapes the metrics, and checks their form.
+pub(crate) const METRICS: [Package; 1] = [Package {
+    name: "prometheus",
+    missing: || machine::find("prometheus").is_none() || machine::find("promtool").is_none(),
+}];
+
 /// Installs those whose files are not here.
 pub(crate) fn provide<'a>(packages: impl IntoIterator<Item = &'a Package>) -> Result<()> {
     let mut missing: Vec<_> = packages.into_iter().filter(|package| (package.missing)()).collect();

@@ -56,7 +56,9 @@ pub(crate) fn run(scope: Scope) -> Result<()> {
 fn steps(scope: Scope) -> Vec<(&'static str, Work)> {
     let usual: [(_, Work); 9] = [
         ("format", |_| cargo("fmt --all --check")),
-        ("packages", |_| packages::provide(packages::CONTAINERS.iter().chain(&packages::MACHINES))),
+        ("packages", |_| {
+            packages::provide(packages::CONTAINERS.iter().chain(&packages::MACHINES).chain(&packages::METRICS))
+        }),
         ("lints", |_| cargo("clippy --locked --workspace --all-targets -- -Dwarnings")),
         ("lints of the kernel programs", |_| lint_programs()),
         ("unit tests", |_| cargo("test --workspace --exclude signal-trace-ebpf --lib --bins")),
