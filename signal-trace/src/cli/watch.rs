@@ -16,7 +16,7 @@ use super::{duration, runtime};
 use crate::containers::path::{Forms, Services};
 use crate::daemon::Daemon;
 use crate::instance::{Instance, Role};
-use crate::kernel::Settings;
+use crate::kernel::{LogLevel, Settings};
 use crate::report::style::Style;
 use crate::report::summary::Summary;
 
@@ -44,6 +44,10 @@ pub struct Watch {
     #[arg(long)]
     services: bool,
 
+    /// Let the kernel programs log what they refuse: error, warn, info, debug or trace
+    #[arg(long, value_name = "LEVEL", value_parser = kernel_log)]
+    kernel_log: Option<LogLevel>,
+
     /// A cgroup whose children are containers, for a runtime that names them freely: /shop for `ctr -n shop`
     #[arg(long, value_name = "CGROUP")]
     root: Vec<String>,
@@ -65,7 +69,8 @@ impl Watch {
         let _instance = Instance::acquire(Role::Watch)?;
         let services = if self.services { Services::Follow } else { Services::Skip };
         let forms = Forms { services, roots: self.root.clone() };
-        let mut daemon = Daemon::start(&Settings::default(), forms)?;
+        let settings = Settings { log_level: self.kernel_log, ..Settings::default() };
+        let mut daemon = Daemon::start(&settings, forms)?;
         eprintln!("{}", ready_line(&daemon));
 
         let mut output = if self.json { Output::json(node_name()) } else { Output::text() };
@@ -93,6 +98,17 @@ impl Watch {
             }
         }
         close(&daemon, summary)
+    }
+}
+
+fn kernel_log(text: &str) -> Result<LogLevel, String> {
+    match text {
+        "error" => Ok(LogLevel::Error),
+        "warn" => Ok(LogLevel::Warn),
+        "info" => Ok(LogLevel::Info),
+        "debug" => Ok(LogLevel::Debug),
+        "trace" => Ok(LogLevel::Trace),
+        _ => Err(format!("`{text}` is no level: use error, warn, info, debug or trace")),
     }
 }
 
