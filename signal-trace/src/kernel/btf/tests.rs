@@ -80,6 +80,20 @@ fn the_message_names_the_member_and_the_way_out() {
 }
 
 #[test]
+fn a_name_that_is_no_identifier_is_escaped_and_cut_in_the_message() {
+    let holder = |name| {
+        refused(|b| {
+            b.member("pid", "level")[0] = Name("another");
+            b.record(Kind::STRUCT, "pid").name = Name(name);
+        })
+    };
+    assert_eq!(holder("\x1b[2Jpid\n"), missing("\\x1b[2Jpid\\n.level"));
+    assert_eq!(holder(""), missing("(anonymous).level"));
+    let long = "0123456789_123456789_123456789_123456789_123456789_123456789_123456789";
+    assert_eq!(holder(long), missing(&format!("{}.level", &long[..64])));
+}
+
+#[test]
 fn a_missing_type_is_named_with_its_kind() {
     for (kind, name, what) in [
         (Kind::STRUCT, "task_struct", "struct task_struct"),
@@ -89,6 +103,7 @@ fn a_missing_type_is_named_with_its_kind() {
     ] {
         assert_eq!(refused(|b| b.record(kind, name).name = Name("another")), missing(what));
     }
+    assert_eq!(refused(|b| b.record(Kind::STRUCT, "task_struct").kind = Kind::UNION), missing("struct task_struct"));
 }
 
 #[test]
@@ -282,7 +297,18 @@ fn the_argument_of_mark_victim_is_seen_in_the_prototype() {
         b.pointer(signal)
     };
     assert_eq!(victim(to_another), unknown);
-    let no_function = refused(|b| b.record(Kind::TYPEDEF, "btf_trace_mark_victim").word = Type(task(b)));
+    let to_declared = |b: &mut Blob| {
+        let declared = b.add(Kind::FWD, "task_struct", Number(0), vec![]);
+        b.pointer(declared)
+    };
+    assert_eq!(victim(to_declared), unknown);
+    // An enumeration has the same rows as a function.
+    let no_function = refused(|b| {
+        let rows = vec![Name(""), Number(0), Name(""), Type(task(b))];
+        let lookalike = b.add(Kind::ENUM, "", Number(4), rows);
+        let pointer = b.pointer(lookalike);
+        b.record(Kind::TYPEDEF, "btf_trace_mark_victim").word = Type(pointer);
+    });
     assert_eq!(Err(no_function), unknown);
 }
 

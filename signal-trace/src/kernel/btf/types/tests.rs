@@ -163,6 +163,12 @@ fn types_with_more_ways_through_them_than_can_be_tried_are_refused() {
         b.aggregate(Kind::STRUCT, "task_struct", 0, &[("", maze, 0)]);
     };
     assert_eq!(refused(doubled), BtfError::Entangled);
+    let squared = |b: &mut Blob| {
+        let int = b.id(Kind::INT, "int");
+        let wide = b.aggregate(Kind::UNION, "", 4, &[("another", int, 0); 2000]);
+        b.aggregate(Kind::STRUCT, "task_struct", 4, &[("", wide, 0); 2000]);
+    };
+    assert_eq!(refused(squared), BtfError::Entangled);
 }
 
 #[test]
