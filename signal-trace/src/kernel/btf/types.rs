@@ -23,7 +23,7 @@ const BUDGET: u32 = 2 << 20;
 
 const MAGIC: u16 = 0xeb9f;
 const HEADER_BYTES: usize = 24;
-/// Since Linux 7.1 the header may go on to say where the lengths of each kind of record are.
+/// Later headers (include/uapi/linux/btf.h of 7.2) may go on to say where the lengths of each kind of record are.
 const HEADER_BYTES_WITH_LAYOUT: usize = 32;
 /// Bytes that every record begins with.
 const HEAD_BYTES: usize = 12;
@@ -306,7 +306,7 @@ impl<'a> Types<'a> {
     fn record(&self, id: u32, at: usize) -> Result<(Type<'a>, usize), BtfError> {
         let rest = self.records.get(at..).unwrap_or_default();
         let [name, info, word] = words(rest).ok_or_else(|| truncated("last type", HEAD_BYTES, rest.len()))?;
-        // Up to 7.0 a kind had 5 bits and the number of rows 16; the bits that both gained then were zero.
+        // Before the headers of 7.2 a kind had 5 bits and the number of rows 16; the bits that both gained were zero.
         let [flag_and_kind, ..] = info.to_be_bytes();
         let kind = Kind(flag_and_kind & 0x7f);
         let rows = (info & 0x00ff_ffff) as usize;
