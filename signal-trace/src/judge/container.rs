@@ -21,6 +21,9 @@ use crate::judge::{Output, Past, Spec, advice};
 /// Without a configured grace: a SIGKILL this soon after the tracer came may have had its stop signal before.
 const UNSEEN_STOP: Duration = Duration::from_secs(600);
 
+/// What it may take until the kernel has closed a window after it was asked to.
+const CLOSING_TAKES: Duration = Duration::from_millis(10);
+
 /// Programs whose death behind a clean exit harms nobody.
 const HELPERS: [&str; 4] = ["tail", "sleep", "epmd", "ssh-agent"];
 
@@ -127,9 +130,8 @@ impl Container {
         if to_init && !event.kernel_made && !to_self {
             self.consider_opening(time, event, origin, past);
         }
-        match &mut self.window {
-            Some(window) => window.evidence.signal(time, event, origin, &self.processes),
-            None => out.push(Output::WindowClosed(self.facts.cgroup)),
+        if let Some(window) = &mut self.window {
+            window.evidence.signal(time, event, origin, &self.processes);
         }
     }
 
@@ -267,6 +269,12 @@ impl Container {
             }
         }
         self.seeded = true;
+    }
+
+    /// The kernel is told to close its window. A stop signal that came before it has done so finds an open window, and
+    /// then a closed one: what follows it inside the container is not reported.
+    pub(super) fn kernel_closes(&mut self, now: KernelTime) {
+        self.lost_until = self.lost_until.max(now.after(CLOSING_TAKES));
     }
 
     /// Records were lost up to this instant.

@@ -143,7 +143,7 @@ impl Judge {
     pub fn handle(&mut self, input: Input, now: KernelTime, out: &mut Vec<Output>) {
         self.expire(now, out);
         match input {
-            Input::Event(event) => self.event(event, out),
+            Input::Event(event) => self.event(event, now, out),
             Input::Cgroup(CgroupChange::Present(cgroup)) => self.cgroup_found(cgroup, now, Past::Unknown, out),
             Input::Cgroup(CgroupChange::Made(cgroup)) => self.cgroup_found(cgroup, now, Past::Seen, out),
             Input::Cgroup(CgroupChange::Gone(id)) => self.cgroup_gone(id, out),
@@ -152,7 +152,7 @@ impl Judge {
                     container.set_spec(spec);
                 }
             }
-            Input::Processes(snapshot) => self.snapshot(&snapshot, out),
+            Input::Processes(snapshot) => self.snapshot(&snapshot, now, out),
             Input::Lost(loss) => self.lost(loss, now, out),
             Input::Tick => {}
         }
@@ -178,9 +178,9 @@ impl Judge {
         self.windows.len()
     }
 
-    fn event(&mut self, event: Event, out: &mut Vec<Output>) {
+    fn event(&mut self, event: Event, now: KernelTime, out: &mut Vec<Output>) {
         match event.kind {
-            EventKind::Signal(signal) => self.signal(event.time, &signal, out),
+            EventKind::Signal(signal) => self.signal(event.time, &signal, now, out),
             EventKind::Fork(process) => {
                 if let Some(id) = self.index.container_of(process.task.cgroup) {
                     self.born(id, event.time, &process, out);
@@ -191,7 +191,7 @@ impl Judge {
                 let home = self.home_of(&exit.task);
                 if let Some((id, container)) = home.and_then(|id| Some((id, self.containers.get_mut(&id)?))) {
                     container.exit(event.time, &exit, out);
-                    self.settle(id, out);
+                    self.settle(id, now, out);
                 }
             }
             EventKind::OomMark(pid) => {
@@ -207,13 +207,17 @@ impl Judge {
         }
     }
 
-    fn signal(&mut self, time: KernelTime, event: &SignalEvent, out: &mut Vec<Output>) {
+    fn signal(&mut self, time: KernelTime, event: &SignalEvent, now: KernelTime, out: &mut Vec<Output>) {
         let Some(id) = self.home_of(&event.target) else { return };
         let origin = self.origin(id, event);
         let doubt = self.init_loss.is_some_and(|at| time.since(at) <= DOUBT_AFTER_LOSS);
         if let Some(container) = self.containers.get_mut(&id) {
             container.signal(time, event, origin, if doubt { Past::Unknown } else { Past::Seen }, out);
-            self.settle(id, out);
+            // The kernel opened a window for what is none.
+            if container.deadline().is_none() {
+                self.windows.insert(id);
+            }
+            self.settle(id, now, out);
         }
     }
 
@@ -282,16 +286,18 @@ impl Judge {
     fn cgroup_gone(&mut self, id: CgroupId, out: &mut Vec<Output>) {
         if let Some(mut container) = self.containers.remove(&id) {
             container.gone(out);
-            self.windows.remove(&id);
+            if self.windows.remove(&id) {
+                out.push(Output::WindowClosed(id));
+            }
         }
         let changed = self.index.delete(id);
         self.retrack(changed, out);
     }
 
-    fn snapshot(&mut self, snapshot: &Snapshot, out: &mut Vec<Output>) {
+    fn snapshot(&mut self, snapshot: &Snapshot, now: KernelTime, out: &mut Vec<Output>) {
         if let Some(container) = self.containers.get_mut(&snapshot.container) {
             container.seen(snapshot, out);
-            self.settle(snapshot.container, out);
+            self.settle(snapshot.container, now, out);
         }
     }
 
@@ -317,16 +323,17 @@ impl Judge {
             if let Some(container) = self.containers.get_mut(&id) {
                 container.expire(out);
             }
-            self.settle(id, out);
+            self.settle(id, now, out);
         }
     }
 
     /// Keeps the list of open windows in step with a container that was touched.
-    fn settle(&mut self, id: CgroupId, out: &mut Vec<Output>) {
-        let open = self.containers.get(&id).is_some_and(|c| c.deadline().is_some());
-        if open {
+    fn settle(&mut self, id: CgroupId, now: KernelTime, out: &mut Vec<Output>) {
+        let Some(container) = self.containers.get_mut(&id) else { return };
+        if container.deadline().is_some() {
             self.windows.insert(id);
         } else if self.windows.remove(&id) {
+            container.kernel_closes(now);
             out.push(Output::WindowClosed(id));
         }
     }

@@ -50,6 +50,7 @@ timelines! {
     shared_pid_namespace,
     stop_signal_quit_from_image,
     stop_signal_usr1,
+    stop_while_the_kernel_closes_its_window,
     su,
     sudo,
     supervisor_kills_its_child,
