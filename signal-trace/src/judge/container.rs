@@ -80,14 +80,17 @@ impl Container {
         self.window.as_ref().map(Window::deadline)
     }
 
-    /// What is configured changed; a candidate counts once the pod is found terminating.
+    /// What is configured changed: a candidate counts once the pod is found terminating, and a window that is open may
+    /// have to wait longer than was known when it opened.
     pub(super) fn set_spec(&mut self, spec: Spec) {
         self.spec = spec;
-        if let Some(window) = &mut self.window
-            && matches!(window.phase, Phase::Candidate(_))
-            && self.spec.terminating_since.is_some()
-        {
-            window.confirm(self.spec.grace.period);
+        let terminating = self.spec.terminating_since.is_some();
+        if let Some(window) = &mut self.window {
+            match window.phase {
+                Phase::Open(_) => window.confirm(self.spec.grace.period),
+                Phase::Candidate(_) if terminating => window.confirm(self.spec.grace.period),
+                Phase::Candidate(_) | Phase::Provisional(_) | Phase::Closing(_) => {}
+            }
         }
     }
 

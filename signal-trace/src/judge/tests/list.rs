@@ -21,6 +21,7 @@ timelines! {
     force_delete_floor,
     frozen_at_the_stop,
     go_without_notify,
+    grace_that_is_learnt_late,
     gunicorn,
     handler_crashes,
     handler_slower_than_grace,
