@@ -4,6 +4,7 @@
 //! processes of a container, and [`index`] answers, in memory and without I/O, whose a cgroup id is. Nothing here knows
 //! the kernel programs, a clock, or what a verdict is.
 
+pub mod bundles;
 pub mod index;
 pub mod path;
 pub mod scan;
