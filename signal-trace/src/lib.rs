@@ -8,6 +8,7 @@ pub mod event;
 pub mod instance;
 pub mod judge;
 pub mod kernel;
+pub mod kube;
 pub mod policy;
 pub mod report;
 pub mod sandbox;

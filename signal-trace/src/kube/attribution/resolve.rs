@@ -1,0 +1,228 @@
+//! What is known of a shutdown's container when the verdict has fallen, and what is then put into it.
+//!
+//! Names, trigger and grace are often complete only after the end: the kubelet tells why it evicted a pod, or that it
+//! restarts a container, when all is over. Each wait has a bound, and what is not known by then is said to be unknown.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Attribution, Binding, Pod, Tracked};
+use crate::event::KernelTime;
+use crate::judge::shutdown::{Finding, Outcome, Shutdown, Trigger};
+use crate::kube::annotations::Annotations;
+use crate::kube::owners;
+use crate::kube::pod::{ContainerRecord, Deletion, Kind, RuntimeClass};
+use crate::kube::termination::{self, Stop};
+
+/// How long a verdict waits for its pod to appear.
+const POD_WAIT: Duration = Duration::from_secs(10);
+/// How long a verdict waits for the kubelet to tell its container's id.
+const ID_WAIT: Duration = Duration::from_secs(30);
+/// How long after a pod's object is gone its last news may still be on its way.
+const LAST_NEWS: Duration = Duration::from_secs(2);
+/// How long a verdict waits for what tells why it came to the stop.
+const TRIGGER_WAIT: Duration = Duration::from_secs(10);
+/// How long a verdict waits for the name of its workload.
+const OWNER_WAIT: Duration = Duration::from_secs(5);
+
+/// A record that came this long after a container was found would name it, if it were one of the pod's.
+const SURELY_TOLD: Duration = Duration::from_secs(10);
+/// The same when nothing more will come.
+const PROBABLY_TOLD: Duration = Duration::from_secs(3);
+/// How far apart the news of a deletion and the stop signal may be in the wrong order.
+const ORDER: Duration = Duration::from_secs(1);
+/// An end this soon after the stop signal is early: others learn later that nothing may be sent any more.
+const EARLY: Duration = Duration::from_secs(1);
+
+/// What is known about a shutdown's container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resolution {
+    /// All that there is to know: amend the shutdown and tell it.
+    Known,
+    /// Ask again when something changes, and at this instant at the latest.
+    Wait(KernelTime),
+    /// A pod's sandbox: no container, and no shutdown.
+    Sandbox,
+    /// It will not be known.
+    Unattributed(Unattributed),
+}
+
+/// Why a shutdown could not be attributed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Unattributed {
+    /// No pod of that uid was ever told of.
+    NoPod,
+    /// Its pod's statuses do not name it, nor are they complete without it.
+    NoContainerId,
+    /// A kernel of its own ran the container; what was seen here is the monitor's end.
+    UnsupportedRuntime,
+    /// The API server was out of reach for as long as could be waited.
+    MetadataLate,
+    /// It was known once, and what was known had to make room.
+    Expired,
+}
+
+impl Unattributed {
+    /// All of them.
+    pub const ALL: [Self; 5] =
+        [Self::NoPod, Self::NoContainerId, Self::UnsupportedRuntime, Self::MetadataLate, Self::Expired];
+
+    /// Its name in every output.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::NoPod => "no_pod",
+            Self::NoContainerId => "no_container_id",
+            Self::UnsupportedRuntime => "unsupported_runtime",
+            Self::MetadataLate => "metadata_late",
+            Self::Expired => "expired",
+        }
+    }
+}
+
+/// What is known of a shutdown's container and no part of the verdict.
+#[derive(Clone, Copy, Debug)]
+pub struct About<'a> {
+    /// What the pod's author wishes.
+    pub annotations: &'a Annotations,
+    /// Kind of the container.
+    pub kind: Kind,
+}
+
+impl Attribution {
+    /// What is known about the container of this shutdown.
+    pub fn resolve(&self, shutdown: &Shutdown, now: KernelTime) -> Resolution {
+        let Some(tracked) = self.containers.get(&shutdown.container.cgroup) else {
+            return Resolution::Unattributed(Unattributed::Expired);
+        };
+        if tracked.pod_uid.is_none() {
+            return Resolution::Known;
+        }
+        match &tracked.binding {
+            Binding::Sandbox => Resolution::Sandbox,
+            Binding::Nested => Resolution::Known,
+            Binding::Named { name, .. } => self.resolve_named(tracked, name, shutdown, now),
+            Binding::Pending => self.resolve_pending(tracked, shutdown, now),
+        }
+    }
+
+    /// Puts into a finished shutdown what was learnt since its verdict fell, and what only now can be told: its names,
+    /// why it came, which grace was in force, what the hook took, and whether it ended too early. Not the verdict.
+    pub fn amend(&self, shutdown: &mut Shutdown) {
+        let Some(tracked) = self.containers.get(&shutdown.container.cgroup) else { return };
+        if tracked.pod_uid.is_none() {
+            return;
+        }
+        let pod = self.pod_of(tracked);
+        shutdown.container = Arc::clone(&tracked.facts);
+        let trigger = pod.and_then(|pod| trigger(tracked, pod, shutdown));
+        // Whoever stops a container that another one runs is not the kubelet.
+        let otherwise = if tracked.binding == Binding::Nested { Trigger::RuntimeStop } else { Trigger::Unknown };
+        shutdown.trigger = trigger.unwrap_or(otherwise);
+        let Some(pod) = pod else { return };
+        let deletion = deletion_before(pod, shutdown);
+        shutdown.prestop =
+            deletion.filter(|_| shutdown.stop_signal.is_some()).map(|(since, _)| shutdown.opened.since(since));
+        let Binding::Named { name, started } = &tracked.binding else { return };
+        let Some(container) = pod.record.container(name) else { return };
+        let stop = Stop {
+            trigger: shutdown.trigger,
+            deletion: deletion.and_then(|(_, deletion)| deletion),
+            started: *started,
+            killed_after: shutdown.stop_to_kill,
+        };
+        shutdown.grace = termination::grace(&pod.record, container, stop);
+        if deletion.is_some() && ended_early(shutdown, container) && !shutdown.findings.contains(&Finding::EarlyExit) {
+            shutdown.findings.push(Finding::EarlyExit);
+        }
+    }
+
+    /// What an event about this shutdown has to know besides.
+    pub fn about(&self, shutdown: &Shutdown) -> Option<About<'_>> {
+        let tracked = self.containers.get(&shutdown.container.cgroup)?;
+        let pod = self.pod_of(tracked)?;
+        let kind = tracked.container(pod).map_or(Kind::Main, |c| c.kind);
+        Some(About { annotations: &pod.record.annotations, kind })
+    }
+
+    fn resolve_named(&self, tracked: &Tracked, name: &str, shutdown: &Shutdown, now: KernelTime) -> Resolution {
+        let Some(pod) = self.pod_of(tracked) else { return Resolution::Known };
+        if is_monitor(pod, shutdown) {
+            return Resolution::Unattributed(Unattributed::UnsupportedRuntime);
+        }
+        let has_owner = pod.record.owner.as_ref().is_some_and(owners::is_owned_itself);
+        let untold = pod.record.container(name).is_some() && trigger(tracked, pod, shutdown).is_none();
+        let unowned = has_owner && pod.workload.is_none();
+        [(untold, TRIGGER_WAIT), (unowned, OWNER_WAIT)]
+            .into_iter()
+            .filter(|(lacks, _)| *lacks)
+            .map(|(_, wait)| shutdown.ended.after(wait))
+            .filter(|until| now < *until)
+            .max()
+            .map_or(Resolution::Known, Resolution::Wait)
+    }
+
+    fn resolve_pending(&self, tracked: &Tracked, shutdown: &Shutdown, now: KernelTime) -> Resolution {
+        let Some(pod) = self.pod_of(tracked) else {
+            let until = shutdown.ended.after(POD_WAIT);
+            let reason = if self.in_touch { Unattributed::NoPod } else { Unattributed::MetadataLate };
+            return if now < until { Resolution::Wait(until) } else { Resolution::Unattributed(reason) };
+        };
+        if is_monitor(pod, shutdown) {
+            return Resolution::Unattributed(Unattributed::UnsupportedRuntime);
+        }
+        if pod.record.ids_are_complete() && pod.updated >= tracked.found.after(SURELY_TOLD) {
+            return Resolution::Sandbox;
+        }
+        let until = shutdown.ended.after(ID_WAIT);
+        let until = pod.gone.map_or(until, |gone| until.min(gone.after(LAST_NEWS)));
+        if now < until {
+            Resolution::Wait(until)
+        } else if pod.record.ids_are_final() && pod.updated >= tracked.found.after(PROBABLY_TOLD) {
+            Resolution::Sandbox
+        } else if self.in_touch || pod.gone.is_some() {
+            Resolution::Unattributed(Unattributed::NoContainerId)
+        } else {
+            Resolution::Unattributed(Unattributed::MetadataLate)
+        }
+    }
+}
+
+/// Why the shutdown came, once that can be told.
+fn trigger(tracked: &Tracked, pod: &Pod, shutdown: &Shutdown) -> Option<Trigger> {
+    let went_unseen = pod.gone.is_some() && pod.terminating_since.is_none();
+    let deleted_before = went_unseen || deletion_before(pod, shutdown).is_some();
+    let ended = pod.trigger();
+    match ended {
+        Some(_) if deleted_before => ended,
+        // The deletion came later: what had stopped the container before was something else.
+        Some(Trigger::Delete | Trigger::Taint | Trigger::PodGc) | None => {
+            termination::restart_trigger(&pod.record, tracked.container(pod)?, &tracked.id)
+        }
+        Some(_) => ended,
+    }
+}
+
+/// The deletion that the stop followed: since when, and what the record says of it.
+fn deletion_before(pod: &Pod, shutdown: &Shutdown) -> Option<(KernelTime, Option<Deletion>)> {
+    let since = pod.terminating_since?;
+    (since <= shutdown.opened.after(ORDER)).then_some((since, pod.deletion))
+}
+
+/// The container runs on a kernel of its own, and what ended here is what runs that kernel.
+fn is_monitor(pod: &Pod, shutdown: &Shutdown) -> bool {
+    const MONITORS: [&[u8]; 5] = [b"qemu-system", b"cloud-hyperviso", b"firecracker", b"runsc", b"exe"];
+    match pod.record.runtime_class {
+        RuntimeClass::Default => false,
+        RuntimeClass::Isolated => true,
+        RuntimeClass::Named => {
+            shutdown.init.is_some_and(|init| MONITORS.iter().any(|m| init.comm.as_bytes().starts_with(m)))
+        }
+    }
+}
+
+fn ended_early(shutdown: &Shutdown, container: &ContainerRecord) -> bool {
+    shutdown.verdict.outcome == Outcome::Graceful
+        && shutdown.stop_to_exit.is_some_and(|after| after < EARLY)
+        && container.declares_ports
+        && !container.has_pre_stop
+}
