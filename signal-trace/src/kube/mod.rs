@@ -1,8 +1,9 @@
 //! Everything of the node agent that knows Kubernetes.
 //!
-//! [`pod::PodRecord`] is what is kept of a pod, [`attribution`] says, in memory and without I/O, which container a cgroup is
-//! and what is configured for it, [`held`] keeps a verdict until that is known, and [`owners`] finds what owns a pod in the
-//! end. Nothing outside this directory knows the `kube` crate, and nothing in it knows how a verdict is found.
+//! [`watch`] turns the API server's pods into [`pod::PodRecord`]s, [`attribution`] says, in memory and without I/O, which
+//! container a cgroup is and what is configured for it, [`held`] keeps a verdict until that is known, and [`owners`] finds
+//! what owns a pod in the end. Nothing outside this directory knows the `kube` crate, and nothing in it knows how a
+//! verdict is found.
 
 use jiff::Timestamp;
 
@@ -10,11 +11,13 @@ use crate::event::KernelTime;
 
 pub mod annotations;
 pub mod attribution;
+pub mod client;
 pub mod held;
 pub mod owners;
 pub mod pod;
 pub mod termination;
 mod wait;
+pub mod watch;
 
 /// One instant on both clocks: the kernel's for arithmetic, the wall's because the API knows no other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +35,13 @@ impl Moment {
         let at = i128::from(self.kernel.0).saturating_sub(ago).max(0);
         KernelTime(u64::try_from(at).unwrap_or(u64::MAX))
     }
+}
+
+/// The same number for the same parts on every node and in every version (FNV-1a).
+fn stable_hash(parts: &[&[u8]]) -> u64 {
+    // A length before each part, so that they cannot run into each other.
+    let bytes = parts.iter().flat_map(|part| part.len().to_le_bytes().into_iter().chain(part.iter().copied()));
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 #[cfg(test)]

@@ -15,6 +15,8 @@ use crate::judge::shutdown::{
 use crate::kube::Moment;
 use crate::kube::pod::PodRecord;
 
+pub(super) mod server;
+
 /// The uid of [`cart`].
 pub(super) const UID: &str = "998fc7cc-1991-4264-a0df-4470304b1685";
 /// The wall clock at second 0 of every test.
