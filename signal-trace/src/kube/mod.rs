@@ -1,9 +1,9 @@
 //! Everything of the node agent that knows Kubernetes.
 //!
 //! [`watch`] turns the API server's pods into [`pod::PodRecord`]s, [`attribution`] says, in memory and without I/O, which
-//! container a cgroup is and what is configured for it, [`held`] keeps a verdict until that is known, and [`owners`] finds
-//! what owns a pod in the end. Nothing outside this directory knows the `kube` crate, and nothing in it knows how a
-//! verdict is found.
+//! container a cgroup is and what is configured for it, [`held`] keeps a verdict until that is known, [`owners`] finds
+//! what owns a pod in the end, and [`events`] writes what came out. Nothing outside this directory knows the `kube` crate,
+//! and nothing in it knows how a verdict is found.
 
 use jiff::Timestamp;
 
@@ -12,6 +12,7 @@ use crate::event::KernelTime;
 pub mod annotations;
 pub mod attribution;
 pub mod client;
+pub mod events;
 pub mod held;
 pub mod owners;
 pub mod pod;

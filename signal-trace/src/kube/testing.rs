@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use crate::containers::{Cgroup, Identity, Runtime};
 use crate::event::{CgroupId, Comm, ExitStatus, KernelTime, Pid, Signal};
 use crate::judge::shutdown::{
-    Cause, Confidence, ContainerFacts, Counts, Grace, GraceSource, InitDisposition, Named, Outcome, Shutdown, Trigger,
-    Verdict,
+    Cause, Confidence, ContainerFacts, Counts, Grace, GraceSource, InitDisposition, Named, Outcome, PodFacts, Shutdown,
+    Trigger, Verdict, Workload,
 };
 use crate::kube::Moment;
 use crate::kube::pod::PodRecord;
@@ -131,4 +131,22 @@ pub(super) fn shutdown(number: u64, id: &str, opened: f64, lasted: f64) -> Shutd
         timeline: Vec::new(),
         timeline_cut: 0,
     }
+}
+
+/// The same once its names are known.
+pub(super) fn named_shutdown(container: &str) -> Shutdown {
+    let mut shutdown = shutdown(4711, &id_of("app"), 100.0, 30.0);
+    let mut facts = (*shutdown.container).clone();
+    facts.name = Some(container.into());
+    facts.pod = Some(PodFacts {
+        namespace: "shop".into(),
+        name: "cart-5b8fb75c8-rmmgn".into(),
+        uid: UID.into(),
+        revision: Some("5b8fb75c8".into()),
+        workload: Some(Workload { kind: "Deployment".into(), name: "cart".into() }),
+    });
+    shutdown.container = Arc::new(facts);
+    shutdown.trigger = Trigger::Delete;
+    shutdown.grace = Grace { period: Some(Duration::from_secs(30)), source: GraceSource::Deletion };
+    shutdown
 }
