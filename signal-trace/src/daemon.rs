@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error;
@@ -15,10 +16,11 @@ use crate::containers::Cgroup;
 use crate::containers::path::Forms;
 use crate::containers::scan::{Hierarchy, Unsupported, View};
 use crate::containers::snapshot::{PidNamespace, own_pid_namespace, pid_namespace};
-use crate::event::{CgroupId, Event, EventKind, Pid};
-use crate::judge::shutdown::Shutdown;
+use crate::event::{CgroupId, Event, EventKind, KernelTime, Pid};
+use crate::judge::shutdown::{ContainerFacts, Shutdown};
 use crate::judge::{CgroupChange, Input, Judge, Loss, Output, Spec};
 use crate::kernel::{Kernel, LoadError, Losses, Settings, TableError, Tracked, boot_time};
+use crate::report::metrics::KernelEvent;
 
 /// A record that nobody was woken for waits no longer than this.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
@@ -53,10 +55,30 @@ pub enum StartError {
 /// Counts for people and metrics; all grow only.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
-    /// Records that became events.
-    pub events: u64,
+    /// Records that became events, in the order of [`KernelEvent::ALL`].
+    pub by_kind: [u64; KernelEvent::ALL.len()],
+    /// When the last of them was written.
+    pub last_event: Option<KernelTime>,
     /// Verdicts.
     pub shutdowns: u64,
+}
+
+impl Counters {
+    /// Records of every kind that became events.
+    pub fn events(&self) -> u64 {
+        self.by_kind.iter().sum()
+    }
+}
+
+/// What there is to tell.
+#[derive(Clone, Debug)]
+pub enum News {
+    /// A container is there.
+    Found(Cgroup),
+    /// Its cgroup is gone, and every verdict on it has been told.
+    Gone(CgroupId),
+    /// A container was stopped, and this is the verdict.
+    Shutdown(Box<Shutdown>),
 }
 
 /// A tracer of this machine's containers.
@@ -68,7 +90,7 @@ pub struct Daemon {
     own_namespace: PidNamespace,
     batch: Vec<Event>,
     outputs: Vec<Output>,
-    verdicts: VecDeque<Shutdown>,
+    news: VecDeque<News>,
     losses: Losses,
     counters: Counters,
 }
@@ -93,7 +115,7 @@ impl Daemon {
             own_namespace,
             batch: Vec::new(),
             outputs: Vec::new(),
-            verdicts: VecDeque::new(),
+            news: VecDeque::new(),
             losses: Losses::default(),
             counters: Counters::default(),
         };
@@ -102,22 +124,35 @@ impl Daemon {
         Ok(daemon)
     }
 
-    /// The next verdict. Cancelling it loses nothing.
+    /// The next piece of news. Cancelling it loses nothing.
     ///
     /// # Errors
     ///
     /// The rings cannot be waited for.
-    pub async fn next(&mut self) -> io::Result<Shutdown> {
+    pub async fn next(&mut self) -> io::Result<News> {
         loop {
-            if let Some(shutdown) = self.verdicts.pop_front() {
-                return Ok(shutdown);
+            if let Some(news) = self.news.pop_front() {
+                return Ok(news);
             }
             self.wait().await?;
             self.turn();
         }
     }
 
-    /// Follows for this long; verdicts that fall meanwhile are kept for [`Self::next`].
+    /// The next verdict; other news before it is dropped. Cancelling it loses no verdict.
+    ///
+    /// # Errors
+    ///
+    /// The rings cannot be waited for.
+    pub async fn next_shutdown(&mut self) -> io::Result<Shutdown> {
+        loop {
+            if let News::Shutdown(shutdown) = self.next().await? {
+                return Ok(*shutdown);
+            }
+        }
+    }
+
+    /// Follows for this long; news that comes meanwhile is kept for [`Self::next`].
     ///
     /// # Errors
     ///
@@ -140,7 +175,12 @@ impl Daemon {
     pub fn adopt(&mut self, cgroup: Cgroup, spec: Spec) {
         let id = cgroup.id;
         self.tell(Input::Cgroup(CgroupChange::Made(cgroup)));
-        self.tell(Input::Spec(id, spec));
+        self.configure(id, spec);
+    }
+
+    /// What is configured for a container, or known of its pod, was learnt or changed.
+    pub fn configure(&mut self, container: CgroupId, spec: Spec) {
+        self.tell(Input::Spec(container, spec));
     }
 
     /// What it counted.
@@ -155,7 +195,17 @@ impl Daemon {
 
     /// Containers that it follows.
     pub fn tracked(&self) -> usize {
-        self.judge.containers().count()
+        self.judge.containers().len()
+    }
+
+    /// What is known of them.
+    pub fn containers(&self) -> impl Iterator<Item = &Arc<ContainerFacts>> {
+        self.judge.containers()
+    }
+
+    /// Shutdowns in the making.
+    pub fn open_windows(&self) -> usize {
+        self.judge.open_windows()
     }
 
     /// The hierarchy it reads.
@@ -184,7 +234,8 @@ impl Daemon {
         self.kernel.drain(boot_time(), &mut batch);
         self.note_losses();
         for event in batch.drain(..) {
-            self.counters.events += 1;
+            self.counters.by_kind[KernelEvent::from(&event.kind) as usize] += 1;
+            self.counters.last_event = Some(event.time);
             match event.kind {
                 EventKind::CgroupMade { id, parent } => self.made(id, parent),
                 EventKind::Signal(_)
@@ -258,7 +309,10 @@ impl Daemon {
 
     fn tell(&mut self, input: Input) {
         let mut outputs = std::mem::take(&mut self.outputs);
+        let found = self.new_container(&input);
+        let gone = self.ending_container(&input);
         self.judge.handle(input, boot_time(), &mut outputs);
+        self.news.extend(found.map(News::Found));
         let mut next = 0;
         // A snapshot is answered at once, and the answer may ask for more.
         while let Some(output) = outputs.get(next).cloned() {
@@ -269,6 +323,21 @@ impl Daemon {
         }
         outputs.clear();
         self.outputs = outputs;
+        self.news.extend(gone.map(News::Gone));
+    }
+
+    fn new_container(&self, input: &Input) -> Option<Cgroup> {
+        let Input::Cgroup(CgroupChange::Present(cgroup) | CgroupChange::Made(cgroup)) = input else { return None };
+        (cgroup.container.is_some() && self.judge.index().path(cgroup.id).is_none()).then(|| cgroup.clone())
+    }
+
+    fn ending_container(&self, input: &Input) -> Option<CgroupId> {
+        let (Input::Cgroup(CgroupChange::Gone(id)) | Input::Event(Event { kind: EventKind::CgroupGone(id), .. })) =
+            input
+        else {
+            return None;
+        };
+        self.judge.index().facts(*id).map(|_| *id)
     }
 
     fn perform(&mut self, output: Output) -> Option<Input> {
@@ -289,7 +358,7 @@ impl Daemon {
             }
             Output::Shutdown(shutdown) => {
                 self.counters.shutdowns += 1;
-                self.verdicts.push_back(*shutdown);
+                self.news.push_back(News::Shutdown(shutdown));
                 None
             }
         }

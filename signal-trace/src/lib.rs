@@ -1,10 +1,12 @@
 //! signal-trace: why containers do not shut down gracefully, read off the kernel.
 
+pub mod agent;
 pub mod cli;
 pub mod containers;
 pub mod daemon;
 mod disposition;
 pub mod event;
+mod glob;
 pub mod instance;
 pub mod judge;
 pub mod kernel;
@@ -12,3 +14,5 @@ pub mod kube;
 pub mod policy;
 pub mod report;
 pub mod sandbox;
+mod similar;
+pub mod yaml;

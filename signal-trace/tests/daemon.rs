@@ -104,7 +104,7 @@ fn start(daemon: &mut Daemon, mut command: Command) -> Running {
 async fn verdict(daemon: &mut Daemon, running: &Running) -> Shutdown {
     let next = async {
         loop {
-            let shutdown = daemon.next().await.expect("the rings can be read");
+            let shutdown = daemon.next_shutdown().await.expect("the rings can be read");
             if shutdown.container.cgroup == running.cgroup().id {
                 return shutdown;
             }

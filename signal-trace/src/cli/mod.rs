@@ -1,10 +1,12 @@
 //! The command line: what can be typed, and what runs then.
 
+pub mod agent;
 pub mod app;
 pub mod check;
 pub mod demo;
 pub mod explain;
 mod filter;
+mod names;
 mod output;
 mod stopping;
 pub mod watch;
@@ -15,6 +17,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
+use crate::daemon::Daemon;
 use crate::event::ExitStatus;
 
 /// Tells why a container did not shut down gracefully, from what the kernel saw.
@@ -26,8 +29,9 @@ pub struct Cli {
     pub command: Command,
 
     /// What to log on standard error: off, error, warn, info, debug, trace, or a filter such as signal_trace=debug
-    #[arg(long, global = true, env = "SIGNAL_TRACE_LOG", default_value = "warn", value_name = "LEVEL")]
-    log: String,
+    /// [default: warn, of the agent info]
+    #[arg(long, global = true, env = "SIGNAL_TRACE_LOG", value_name = "LEVEL")]
+    log: Option<String>,
 }
 
 /// The subcommands.
@@ -35,6 +39,8 @@ pub struct Cli {
 pub enum Command {
     /// Follow every container on this machine and say how each one shut down
     Watch(watch::Watch),
+    /// Follow every pod of a Kubernetes node: metrics, Kubernetes events, one JSON record a line
+    Agent(Box<agent::Agent>),
     /// Run a command as PID 1 of a container of its own, stop it, and judge how it shut down
     Check(check::Check),
     /// Stop six containers of our own and show what each did with the signal
@@ -57,10 +63,13 @@ impl Cli {
         if let Command::App(app) = &self.command {
             match app.run()? {}
         }
-        let filter = tracing_subscriber::EnvFilter::try_new(&self.log)
-            .with_context(|| format!("`{}` is no log filter: use a level such as debug", self.log))?;
+        let default = if matches!(self.command, Command::Agent(_)) { "info" } else { "warn" };
+        let log = self.log.as_deref().unwrap_or(default);
+        let filter = tracing_subscriber::EnvFilter::try_new(format!("{TOLD_BY_US},{log}"))
+            .with_context(|| format!("`{log}` is no log filter: use a level such as debug"))?;
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
         match self.command {
+            Command::Agent(agent) => agent.run().map(|()| ExitCode::SUCCESS),
             Command::Watch(watch) => watch.run().map(|()| ExitCode::SUCCESS),
             Command::Check(check) => check.run(),
             Command::Demo(demo) => demo.run(),
@@ -68,6 +77,21 @@ impl Cli {
             Command::App(_) => unreachable!("it has run above"),
         }
     }
+}
+
+/// What these libraries say of an API server in trouble is said once by whoever uses them.
+const TOLD_BY_US: &str = "kube_client=error,kube_runtime=error";
+
+/// What is attached and followed, for people.
+fn ready_line(daemon: &Daemon) -> String {
+    let tracked = daemon.tracked();
+    let plural = if tracked == 1 { "" } else { "s" };
+    let attached = daemon.kernel().attached();
+    format!(
+        "ready: {} programs attached ({}), {tracked} container{plural} tracked",
+        attached.len(),
+        attached.join(", ")
+    )
 }
 
 /// One thread is enough: the work is in the kernel and in the judge, which waits for nothing.

@@ -61,7 +61,7 @@ async fn verdict_on(
 ) -> anyhow::Result<Option<Shutdown>> {
     let next = async {
         loop {
-            let shutdown = daemon.next().await.context("cannot read the kernel's records")?;
+            let shutdown = daemon.next_shutdown().await.context("cannot read the kernel's records")?;
             if shutdown.container.cgroup == id {
                 return anyhow::Ok(shutdown);
             }

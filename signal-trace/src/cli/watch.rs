@@ -4,6 +4,7 @@
 //! standard error, so that a pipe reads only records.
 
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -11,10 +12,11 @@ use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::filter::Filter;
+use super::names::Names;
 use super::output::{Output, node_name, wall_clock};
-use super::{duration, runtime};
+use super::{duration, ready_line, runtime};
 use crate::containers::path::{Forms, Services};
-use crate::daemon::Daemon;
+use crate::daemon::{Daemon, News};
 use crate::instance::{Instance, Role};
 use crate::kernel::{LogLevel, Settings};
 use crate::report::style::Style;
@@ -51,6 +53,11 @@ pub struct Watch {
     /// A cgroup whose children are containers, for a runtime that names them freely: /shop for `ctr -n shop`
     #[arg(long, value_name = "CGROUP")]
     root: Vec<String>,
+
+    /// Where a runtime keeps its state, if not in a usual place: the folder with io.containerd.runtime.v2.task or
+    /// overlay-containers in it
+    #[arg(long, value_name = "FOLDER")]
+    runtime_state: Vec<PathBuf>,
 }
 
 impl Watch {
@@ -74,17 +81,32 @@ impl Watch {
         eprintln!("{}", ready_line(&daemon));
 
         let mut output = if self.json { Output::json(node_name()) } else { Output::text() };
+        let mut names = Names::new(&self.runtime_state);
         let mut summary = Summary::default();
         let mut left = self.once;
         let period = self.period.unwrap_or(Duration::MAX);
         let over = tokio::time::sleep(period);
         tokio::pin!(over);
         while left != Some(0) {
-            let shutdown = tokio::select! {
-                shutdown = daemon.next() => shutdown.context("cannot read the kernel's records")?,
+            let news = tokio::select! {
+                news = daemon.next() => news.context("cannot read the kernel's records")?,
                 _ = interrupt.recv() => break,
                 _ = terminate.recv() => break,
                 () = &mut over => break,
+            };
+            let shutdown = match news {
+                News::Found(cgroup) => {
+                    if let Some(spec) = names.found(&cgroup) {
+                        daemon.configure(cgroup.id, spec);
+                    }
+                    continue;
+                }
+                News::Gone(id) => {
+                    names.gone(id);
+                    continue;
+                }
+                News::Shutdown(shutdown) if names.is_sandbox(shutdown.container.cgroup) => continue,
+                News::Shutdown(shutdown) => shutdown,
             };
             if !self.filter.iter().all(|f| f.matches(&shutdown)) {
                 continue;
@@ -101,7 +123,7 @@ impl Watch {
     }
 }
 
-fn kernel_log(text: &str) -> Result<LogLevel, String> {
+pub(super) fn kernel_log(text: &str) -> Result<LogLevel, String> {
     match text {
         "error" => Ok(LogLevel::Error),
         "warn" => Ok(LogLevel::Warn),
@@ -110,17 +132,6 @@ fn kernel_log(text: &str) -> Result<LogLevel, String> {
         "trace" => Ok(LogLevel::Trace),
         _ => Err(format!("`{text}` is no level: use error, warn, info, debug or trace")),
     }
-}
-
-fn ready_line(daemon: &Daemon) -> String {
-    let tracked = daemon.tracked();
-    let plural = if tracked == 1 { "" } else { "s" };
-    let attached = daemon.kernel().attached();
-    format!(
-        "ready: {} programs attached ({}), {tracked} container{plural} tracked",
-        attached.len(),
-        attached.join(", ")
-    )
 }
 
 fn close(daemon: &Daemon, mut summary: Summary) -> anyhow::Result<()> {

@@ -26,6 +26,10 @@ pub const KNOWN_PLACES: [&str; 4] = [
     "/var/run/containers/storage/overlay-containers/{id}/userdata/config.json",
 ];
 
+/// Where they are in a state folder of containerd, and of Podman and CRI-O.
+const STATE_LAYOUTS: [&str; 2] =
+    ["io.containerd.runtime.v2.task/*/{id}/config.json", "overlay-containers/{id}/userdata/config.json"];
+
 /// Largest file that is read; the environment is most of it, and the kernel bounds that.
 const MAX_BYTES: u64 = 4 << 20;
 /// Longest value that is kept.
@@ -89,6 +93,12 @@ impl Bundles {
     /// In the known places below `root`: `/`, or where the host's root is mounted.
     pub fn below(root: &Path) -> Self {
         Self::new(KNOWN_PLACES.iter().map(|place| root.join(place.trim_start_matches('/'))))
+    }
+
+    /// In the known places, and before them in the state folders of runtimes that keep theirs elsewhere.
+    pub fn with_state_in(folders: &[PathBuf]) -> Self {
+        let own = folders.iter().flat_map(|folder| STATE_LAYOUTS.iter().map(|layout| folder.join(layout)));
+        Self(own.chain(Self::below(Path::new("/")).0).collect())
     }
 
     /// What the bundle of this container says; none where there is no bundle.

@@ -164,7 +164,7 @@ impl Judge {
     }
 
     /// Containers it knows, by their own cgroup.
-    pub fn containers(&self) -> impl Iterator<Item = &Arc<ContainerFacts>> {
+    pub fn containers(&self) -> impl ExactSizeIterator<Item = &Arc<ContainerFacts>> {
         self.containers.values().map(Container::facts)
     }
 

@@ -35,23 +35,29 @@ pub struct Clients {
     pub watch_retry_after: RetryAfter,
 }
 
-/// Why there are no clients.
+/// Why there are no clients. What `kube` says of its errors holds their sources already: they are texts here.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     /// The kubeconfig cannot be used.
-    #[error("cannot use kubeconfig {path}: {source}")]
+    #[error("cannot use kubeconfig {path}: {problem}")]
     Kubeconfig {
         /// Which file.
         path: String,
         /// What is wrong.
-        source: ::kube::config::KubeconfigError,
+        problem: String,
     },
     /// Neither kubeconfig nor service account.
-    #[error("no way to the API server: {0}; give --kubeconfig, or run in a pod with a service account token")]
-    Nothing(#[from] ::kube::config::InferConfigError),
+    #[error("no way to the API server: give --kubeconfig, or run in a pod with a service account token ({0})")]
+    Nothing(String),
     /// TLS or the address is unusable.
     #[error("cannot set up a client of the API server: {0}")]
-    Client(#[from] ::kube::Error),
+    Client(String),
+}
+
+impl From<::kube::Error> for ConnectError {
+    fn from(error: ::kube::Error) -> Self {
+        Self::Client(error.to_string())
+    }
 }
 
 impl Clients {
@@ -74,8 +80,13 @@ impl Clients {
 }
 
 async fn config(kubeconfig: Option<&Path>) -> Result<Config, ConnectError> {
-    let Some(path) = kubeconfig else { return Ok(Config::infer().await?) };
-    let wrong = |source| ConnectError::Kubeconfig { path: path.display().to_string(), source };
+    let Some(path) = kubeconfig else {
+        return Config::infer().await.map_err(|error| ConnectError::Nothing(error.to_string()));
+    };
+    let wrong = |error: ::kube::config::KubeconfigError| ConnectError::Kubeconfig {
+        path: path.display().to_string(),
+        problem: error.to_string(),
+    };
     let file = Kubeconfig::read_from(path).map_err(wrong)?;
     Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await.map_err(wrong)
 }

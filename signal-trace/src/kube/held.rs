@@ -7,7 +7,8 @@ use std::collections::VecDeque;
 
 use crate::event::KernelTime;
 use crate::judge::shutdown::Shutdown;
-use crate::kube::attribution::{Attribution, Resolution, Unattributed};
+use crate::kube::attribution::{Attribution, Resolution};
+use crate::report::metrics::Unattributed;
 
 /// Verdicts that may wait at a time.
 const MAX_HELD: usize = 1024;

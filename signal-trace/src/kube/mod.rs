@@ -14,6 +14,7 @@ pub mod attribution;
 pub mod client;
 pub mod events;
 pub mod held;
+pub mod labels;
 pub mod owners;
 pub mod pod;
 pub mod termination;

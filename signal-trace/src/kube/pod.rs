@@ -72,6 +72,8 @@ pub struct PodRecord {
     pub annotations: Annotations,
     /// Wishes that were not understood.
     pub faults: Box<[Fault]>,
+    /// It has the labels that were asked for.
+    pub selected: bool,
 }
 
 /// The controller of a pod, as its owner reference says.
@@ -336,6 +338,7 @@ impl From<&api::Pod> for PodRecord {
             runtime_class: RuntimeClass::new(spec.and_then(|s| s.runtime_class_name.as_deref())),
             annotations,
             faults: faults.into(),
+            selected: true,
         }
     }
 }

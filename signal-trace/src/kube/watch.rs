@@ -17,6 +17,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::kube::attribution::MAX_PODS;
 use crate::kube::client::RetryAfter;
+use crate::kube::labels::Labels;
 use crate::kube::pod::{PodChange, PodRecord, strip};
 use crate::kube::stable_hash;
 
@@ -52,6 +53,7 @@ impl Synced {
 pub struct PodWatch {
     client: Client,
     node: String,
+    labels: Labels,
     retry_after: RetryAfter,
     strategy: InitialListStrategy,
     stream: Option<Pods>,
@@ -78,11 +80,13 @@ struct Failing {
 }
 
 impl PodWatch {
-    /// On the pods whose `spec.nodeName` this is. Connects when it is first asked for news.
-    pub fn new(client: Client, retry_after: RetryAfter, node: &str) -> Self {
+    /// On the pods whose `spec.nodeName` this is; those without the labels are told too, as not selected. Connects when
+    /// it is first asked for news.
+    pub fn new(client: Client, retry_after: RetryAfter, node: &str, labels: Labels) -> Self {
         Self {
             client,
             node: node.to_owned(),
+            labels,
             retry_after,
             strategy: InitialListStrategy::StreamingList,
             stream: None,
@@ -105,8 +109,8 @@ impl PodWatch {
                 sleep_until(at).await;
                 self.resume_at = None;
             }
-            let (client, node, strategy) = (&self.client, &self.node, &self.strategy);
-            let stream = self.stream.get_or_insert_with(|| pods(client.clone(), node, strategy.clone()));
+            let Self { client, node, labels, strategy, stream, .. } = self;
+            let stream = stream.get_or_insert_with(|| pods(client.clone(), node, labels.clone(), strategy.clone()));
             let item = match &self.listing {
                 Some(listing) if self.strategy == InitialListStrategy::StreamingList => {
                     timeout_at(listing.until, stream.next()).await
@@ -231,7 +235,7 @@ impl PodWatch {
 
 /// Lists from the server's cache: a thousand agents that start at once must not make it read all pods from its store, and
 /// what is a moment too old is set right by the watch that follows. A limit would mean nothing there.
-fn pods(client: Client, node: &str, strategy: InitialListStrategy) -> Pods {
+fn pods(client: Client, node: &str, labels: Labels, strategy: InitialListStrategy) -> Pods {
     let spread = u32::try_from(stable_hash(&[node.as_bytes()]) % 60).unwrap_or_default();
     let config = watcher::Config {
         field_selector: Some(format!("spec.nodeName={node}")),
@@ -241,15 +245,19 @@ fn pods(client: Client, node: &str, strategy: InitialListStrategy) -> Pods {
         initial_list_strategy: strategy,
         ..watcher::Config::default()
     };
-    Box::pin(watcher(Api::<Pod>::all(client), config).map(|item| item.map(record)))
+    Box::pin(watcher(Api::<Pod>::all(client), config).map(move |item| item.map(|event| read(event, &labels))))
 }
 
-fn record(event: Event<Pod>) -> Event<PodRecord> {
+fn read(event: Event<Pod>, labels: &Labels) -> Event<PodRecord> {
+    let record = |pod: &Pod| {
+        let selected = labels.hold(pod.metadata.labels.as_ref());
+        PodRecord { selected, ..PodRecord::from(pod) }
+    };
     match event.modify(strip) {
-        Event::Apply(pod) => Event::Apply(PodRecord::from(&pod)),
-        Event::Delete(pod) => Event::Delete(PodRecord::from(&pod)),
+        Event::Apply(pod) => Event::Apply(record(&pod)),
+        Event::Delete(pod) => Event::Delete(record(&pod)),
         Event::Init => Event::Init,
-        Event::InitApply(pod) => Event::InitApply(PodRecord::from(&pod)),
+        Event::InitApply(pod) => Event::InitApply(record(&pod)),
         Event::InitDone => Event::InitDone,
     }
 }

@@ -12,10 +12,12 @@ use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use kube::{Api, Client};
 use serde_json::{Value, json};
 use signal_trace::judge::shutdown::Workload;
+use signal_trace::kube::events;
 use signal_trace::kube::events::notice::Notice;
-use signal_trace::kube::events::{self, EventResult};
+use signal_trace::kube::labels::Labels;
 use signal_trace::kube::pod::{Kind, PodChange};
 use signal_trace::kube::watch::PodWatch;
+use signal_trace::report::metrics::KubeEvent;
 use tokio::time::timeout;
 
 use crate::owners::{ask, owner};
@@ -37,7 +39,7 @@ fn notice(namespace: &str, pod: &str) -> Notice {
 }
 
 /// Offers events one after the other, and tells what became of them.
-async fn offer(client: Client, notices: impl IntoIterator<Item = Notice>) -> Vec<EventResult> {
+async fn offer(client: Client, notices: impl IntoIterator<Item = Notice>) -> Vec<KubeEvent> {
     let counted = Arc::new(Mutex::new(Vec::new()));
     let counter = Arc::clone(&counted);
     let count = Arc::new(move |result| counter.lock().unwrap().push(result));
@@ -61,7 +63,7 @@ async fn written(client: &Client, namespace: &str) -> Vec<Event> {
 async fn an_event_about_a_pod_that_is_gone_is_taken() {
     in_namespace("gone", |namespace| async move {
         let client = clients().await.requests;
-        assert_eq!(offer(client.clone(), [notice(&namespace, "cart-7d9f-x2k")]).await, [EventResult::Written]);
+        assert_eq!(offer(client.clone(), [notice(&namespace, "cart-7d9f-x2k")]).await, [KubeEvent::Written]);
         let event = written(&client, &namespace).await.pop().unwrap();
         let regarding = event.regarding.unwrap();
         assert_eq!(regarding.field_path.as_deref(), Some("spec.containers{app}"));
@@ -79,17 +81,17 @@ async fn the_longest_name_and_the_longest_note_are_taken_and_no_longer_ones() {
     in_namespace("long", |namespace| async move {
         let client = clients().await.requests;
         let long = Notice { note: "ü".repeat(512), ..notice(&namespace, &"a".repeat(253)) };
-        assert_eq!(offer(client.clone(), [long]).await, [EventResult::Written]);
+        assert_eq!(offer(client.clone(), [long]).await, [KubeEvent::Written]);
         let event = written(&client, &namespace).await.pop().unwrap();
         assert_eq!((event.metadata.name.unwrap().len(), event.note.unwrap().len()), (253, 1024));
         // Cut wherever: in a row of hyphens, after a dot.
         for shift in 0..4 {
             let name = format!("{}{}z", "a".repeat(shift + 1), "b--.".repeat(62).replace("-.", "-c."));
             let cut = offer(client.clone(), [notice(&namespace, &name[..name.floor_char_boundary(253)])]).await;
-            assert_eq!(cut, [EventResult::Written], "{name}");
+            assert_eq!(cut, [KubeEvent::Written], "{name}");
         }
         let too_long = Notice { note: "ü".repeat(513), ..notice(&namespace, "cart") };
-        assert_eq!(offer(client, [too_long]).await, [EventResult::Rejected]);
+        assert_eq!(offer(client, [too_long]).await, [KubeEvent::Rejected]);
     })
     .await;
 }
@@ -100,7 +102,7 @@ async fn repeats_are_counted_in_the_event_that_is_there() {
         let client = clients().await.requests;
         let repeat = |seed| Notice { seed, at: Timestamp::now(), ..notice(&namespace, "cart") };
         let results = offer(client.clone(), (0..4).map(repeat)).await;
-        assert_eq!(results, [EventResult::Written, EventResult::Updated]);
+        assert_eq!(results, [KubeEvent::Written, KubeEvent::Updated]);
         let events = written(&client, &namespace).await;
         assert_eq!(events.len(), 1);
         assert_eq!(events[0].series.as_ref().map(|s| s.count), Some(4));
@@ -114,7 +116,7 @@ async fn a_name_that_is_taken_is_followed_by_the_next() {
         let client = clients().await.requests;
         for events in 1..=3 {
             // A new agent that sees the same shutdown again.
-            assert_eq!(offer(client.clone(), [notice(&namespace, "cart")]).await, [EventResult::Written]);
+            assert_eq!(offer(client.clone(), [notice(&namespace, "cart")]).await, [KubeEvent::Written]);
             assert_eq!(written(&client, &namespace).await.len(), events);
         }
     })
@@ -132,9 +134,9 @@ async fn a_namespace_that_is_on_its_way_out_or_gone_is_an_expected_drop() {
         let result = offer(client.clone(), [notice(&namespace, "cart")]).await;
         let none = json!({ "metadata": { "finalizers": null } });
         maps.patch("holds", &PatchParams::default(), &Patch::Merge(none)).await.unwrap();
-        assert_eq!(result, [EventResult::DroppedNamespaceGone]);
+        assert_eq!(result, [KubeEvent::DroppedNamespaceGone]);
         let result = offer(client, [notice("signal-trace-was-never-there", "cart")]).await;
-        assert_eq!(result, [EventResult::DroppedNamespaceGone]);
+        assert_eq!(result, [KubeEvent::DroppedNamespaceGone]);
     })
     .await;
 }
@@ -145,7 +147,7 @@ async fn what_is_not_granted_fails_and_what_the_agent_asks_for_is_enough() {
         let clients = clients().await;
         let user = format!("{namespace}-agent");
         let refused = offer(clients_of(&user).await.requests, [notice(&namespace, "cart")]).await;
-        assert_eq!(refused, [EventResult::Failed]);
+        assert_eq!(refused, [KubeEvent::Failed]);
         let roles: Api<ClusterRole> = Api::all(clients.requests.clone());
         let bindings: Api<ClusterRoleBinding> = Api::all(clients.requests.clone());
         let rule = |group: &str, resources: Value, verbs: Value| {
@@ -174,8 +176,8 @@ async fn what_is_not_granted_fails_and_what_the_agent_asks_for_is_enough() {
 async fn with_the_agents_grants(namespace: &str, user: &str) {
     let clients = clients_of(user).await;
     let twice = [notice(namespace, "cart"), notice(namespace, "cart")];
-    assert_eq!(offer(clients.requests.clone(), twice).await, [EventResult::Written, EventResult::Updated]);
-    let mut watch = PodWatch::new(clients.watch, clients.watch_retry_after, &node().await);
+    assert_eq!(offer(clients.requests.clone(), twice).await, [KubeEvent::Written, KubeEvent::Updated]);
+    let mut watch = PodWatch::new(clients.watch, clients.watch_retry_after, &node().await, Labels::default());
     assert!(matches!(timeout(PATIENCE, watch.next()).await, Ok(PodChange::Relisted(_))));
     let replica_set = owner("apps/v1", "ReplicaSet", "no-such", "u");
     assert_eq!(ask(clients.requests, namespace, replica_set).await.kind, "ReplicaSet");

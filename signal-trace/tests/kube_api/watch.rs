@@ -15,6 +15,7 @@ use signal_trace::judge::shutdown::{GraceSource, Trigger};
 use signal_trace::kube::Moment;
 use signal_trace::kube::attribution::{Attribution, Update};
 use signal_trace::kube::client::Clients;
+use signal_trace::kube::labels::Labels;
 use signal_trace::kube::pod::{PodChange, PodRecord};
 use signal_trace::kube::termination;
 use signal_trace::kube::watch::PodWatch;
@@ -33,7 +34,7 @@ struct Agent {
 
 impl Agent {
     async fn start(clients: Clients, namespace: &str) -> Self {
-        let watch = PodWatch::new(clients.watch, clients.watch_retry_after, &node().await);
+        let watch = PodWatch::new(clients.watch, clients.watch_retry_after, &node().await, Labels::default());
         let started = std::time::Instant::now();
         Self { watch, index: Attribution::default(), started, namespace: namespace.to_owned() }
     }

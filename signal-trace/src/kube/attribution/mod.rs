@@ -16,9 +16,9 @@ use crate::judge::shutdown::{ContainerFacts, PodFacts, Trigger, Workload};
 use crate::kube::Moment;
 use crate::kube::annotations::Fault;
 use crate::kube::owners;
-use crate::kube::pod::{ContainerId, ContainerRecord, Deletion, OwnerRef, PodChange, PodRecord};
+use crate::kube::pod::{ContainerId, ContainerRecord, Deletion, OwnerRef, PodChange, PodRecord, RuntimeClass};
 use crate::kube::termination;
-pub use resolve::{About, Resolution, Unattributed};
+pub use resolve::{About, Resolution};
 
 mod resolve;
 
@@ -243,6 +243,16 @@ impl Attribution {
         self.sweep(now.kernel);
     }
 
+    /// Its bundle says what it is called: good until the API says more.
+    pub fn named_by_bundle(&mut self, facts: ContainerFacts) {
+        if let Some(tracked) = self.containers.get_mut(&facts.cgroup)
+            && tracked.binding == Binding::Pending
+            && tracked.facts.pod.is_none()
+        {
+            tracked.facts = Arc::new(facts);
+        }
+    }
+
     /// Its bundle says that this is a pod's sandbox.
     pub fn sandbox_found(&mut self, id: CgroupId) {
         if let Some(tracked) = self.containers.get_mut(&id) {
@@ -265,6 +275,12 @@ impl Attribution {
     /// Pods that are kept.
     pub fn pods(&self) -> usize {
         self.pods.len()
+    }
+
+    /// Pods whose containers run on a kernel of their own, where nothing of them can be seen.
+    pub fn unseen(&self) -> impl Iterator<Item = &PodRecord> {
+        let there = self.pods.values().filter(|pod| pod.gone.is_none()).map(|pod| &pod.record);
+        there.filter(|record| record.runtime_class == RuntimeClass::Isolated)
     }
 
     /// Pods and containers that found no room.

@@ -7,12 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Attribution, Binding, Pod, Tracked};
-use crate::event::KernelTime;
+use crate::event::{CgroupId, KernelTime};
 use crate::judge::shutdown::{Finding, Outcome, Shutdown, Trigger};
 use crate::kube::annotations::Annotations;
 use crate::kube::owners;
 use crate::kube::pod::{ContainerRecord, Deletion, Kind, RuntimeClass};
 use crate::kube::termination::{self, Stop};
+use crate::report::metrics::Unattributed;
 
 /// How long a verdict waits for its pod to appear.
 const POD_WAIT: Duration = Duration::from_secs(10);
@@ -47,45 +48,15 @@ pub enum Resolution {
     Unattributed(Unattributed),
 }
 
-/// Why a shutdown could not be attributed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Unattributed {
-    /// No pod of that uid was ever told of.
-    NoPod,
-    /// Its pod's statuses do not name it, nor are they complete without it.
-    NoContainerId,
-    /// A kernel of its own ran the container; what was seen here is the monitor's end.
-    UnsupportedRuntime,
-    /// The API server was out of reach for as long as could be waited.
-    MetadataLate,
-    /// It was known once, and what was known had to make room.
-    Expired,
-}
-
-impl Unattributed {
-    /// All of them.
-    pub const ALL: [Self; 5] =
-        [Self::NoPod, Self::NoContainerId, Self::UnsupportedRuntime, Self::MetadataLate, Self::Expired];
-
-    /// Its name in every output.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::NoPod => "no_pod",
-            Self::NoContainerId => "no_container_id",
-            Self::UnsupportedRuntime => "unsupported_runtime",
-            Self::MetadataLate => "metadata_late",
-            Self::Expired => "expired",
-        }
-    }
-}
-
-/// What is known of a shutdown's container and no part of the verdict.
+/// What is known of a container and no part of any verdict.
 #[derive(Clone, Copy, Debug)]
 pub struct About<'a> {
     /// What the pod's author wishes.
     pub annotations: &'a Annotations,
     /// Kind of the container.
     pub kind: Kind,
+    /// Its pod has the labels that were asked for.
+    pub selected: bool,
 }
 
 impl Attribution {
@@ -136,12 +107,12 @@ impl Attribution {
         }
     }
 
-    /// What an event about this shutdown has to know besides.
-    pub fn about(&self, shutdown: &Shutdown) -> Option<About<'_>> {
-        let tracked = self.containers.get(&shutdown.container.cgroup)?;
+    /// What is known of a container besides its names.
+    pub fn about(&self, container: CgroupId) -> Option<About<'_>> {
+        let tracked = self.containers.get(&container)?;
         let pod = self.pod_of(tracked)?;
         let kind = tracked.container(pod).map_or(Kind::Main, |c| c.kind);
-        Some(About { annotations: &pod.record.annotations, kind })
+        Some(About { annotations: &pod.record.annotations, kind, selected: pod.record.selected })
     }
 
     fn resolve_named(&self, tracked: &Tracked, name: &str, shutdown: &Shutdown, now: KernelTime) -> Resolution {

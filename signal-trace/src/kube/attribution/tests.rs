@@ -9,6 +9,7 @@ use crate::event::{Comm, Signal};
 use crate::judge::shutdown::{Cause, Finding, Grace, GraceSource, Outcome, Shutdown, Verdict};
 use crate::kube::held::{Held, Released};
 use crate::kube::testing::{UID, cart, cart_with, cgroup, deletion, id_of, kernel, moment, record, shutdown};
+use crate::report::metrics::Unattributed;
 
 const APP: u64 = 10;
 const PAUSE: u64 = 11;

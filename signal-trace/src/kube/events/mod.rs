@@ -2,7 +2,7 @@
 //!
 //! One worker with a bounded queue writes them; whoever offers one never waits. What is written is decided without I/O:
 //! [`notice`] says what, [`series`] whether it is a repeat, [`rate`] whether it may be written now, [`api`] what an answer
-//! of the server means. Every event ends in exactly one [`EventResult`], so none is lost unseen.
+//! of the server means. Every event ends in exactly one [`KubeEvent`], so none is lost unseen.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,6 +16,7 @@ use rate::Rates;
 use series::{Flush, Series};
 
 use crate::kube::wait;
+use crate::report::metrics::KubeEvent;
 
 pub mod api;
 pub mod notice;
@@ -29,59 +30,14 @@ const TRIES: u32 = 4;
 /// The wait before the second try; each later one is twice as long.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 
-/// What became of an event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum EventResult {
-    /// Written anew.
-    Written,
-    /// Counted in an event that is there: one for each update.
-    Updated,
-    /// Its namespace is on its way out, or gone: pods end because of that.
-    DroppedNamespaceGone,
-    /// There were too many.
-    DroppedRate,
-    /// The queue was full.
-    DroppedQueue,
-    /// The server found it malformed: a mistake of this program.
-    Rejected,
-    /// The server was out of reach, too busy, or does not allow it.
-    Failed,
-}
-
-impl EventResult {
-    /// All of them.
-    pub const ALL: [Self; 7] = [
-        Self::Written,
-        Self::Updated,
-        Self::DroppedNamespaceGone,
-        Self::DroppedRate,
-        Self::DroppedQueue,
-        Self::Rejected,
-        Self::Failed,
-    ];
-
-    /// Its name in every output.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Written => "written",
-            Self::Updated => "updated",
-            Self::DroppedNamespaceGone => "dropped_namespace_gone",
-            Self::DroppedRate => "dropped_rate",
-            Self::DroppedQueue => "dropped_queue",
-            Self::Rejected => "rejected",
-            Self::Failed => "failed",
-        }
-    }
-}
-
 /// Whoever counts what became of events.
 pub trait CountEvents: Send + Sync + 'static {
     /// One more ended like this.
-    fn count(&self, result: EventResult);
+    fn count(&self, result: KubeEvent);
 }
 
-impl<F: Fn(EventResult) + Send + Sync + 'static> CountEvents for F {
-    fn count(&self, result: EventResult) {
+impl<F: Fn(KubeEvent) + Send + Sync + 'static> CountEvents for F {
+    fn count(&self, result: KubeEvent) {
         self(result);
     }
 }
@@ -97,7 +53,7 @@ impl EventWriter {
     /// Has it written soon, or counts it as dropped. Never waits.
     pub fn offer(&self, notice: Box<Notice>) {
         if self.queue.try_send(notice).is_err() {
-            self.counter.count(EventResult::DroppedQueue);
+            self.counter.count(KubeEvent::DroppedQueue);
         }
     }
 }
@@ -152,7 +108,7 @@ impl Worker {
 
     async fn create(&mut self, notice: Box<Notice>, now: Instant) {
         if !self.rates.allow(&notice.pod_uid, now) {
-            self.counter.count(EventResult::DroppedRate);
+            self.counter.count(KubeEvent::DroppedRate);
             return;
         }
         let mut name = 0;
@@ -167,10 +123,10 @@ impl Worker {
                 tokio::time::sleep(wait.unwrap_or(FIRST_WAIT * (1 << (tries - 1)))).await;
                 tries += 1;
             } else {
-                break self.result_of(&answer, EventResult::Written);
+                break self.result_of(&answer, KubeEvent::Written);
             }
         };
-        if result == EventResult::Written {
+        if result == KubeEvent::Written {
             self.said_refused = false;
             let evicted = self.series.written(&notice, notice.event_name(name), wait::now());
             if let Some(flush) = evicted {
@@ -198,18 +154,18 @@ impl Worker {
             self.series.forget(&flush);
             Box::pin(self.create(flush.notice, wait::now())).await;
         } else {
-            let result = self.result_of(&answer, EventResult::Updated);
+            let result = self.result_of(&answer, KubeEvent::Updated);
             self.counter.count(result);
         }
     }
 
-    fn result_of(&mut self, answer: &Answer, done: EventResult) -> EventResult {
+    fn result_of(&mut self, answer: &Answer, done: KubeEvent) -> KubeEvent {
         match answer {
             Answer::Done => done,
-            Answer::Gone | Answer::NamespaceTerminating => EventResult::DroppedNamespaceGone,
+            Answer::Gone | Answer::NamespaceTerminating => KubeEvent::DroppedNamespaceGone,
             Answer::Malformed(message) => {
                 tracing::error!(%message, "the API server found an event malformed: a mistake of this program");
-                EventResult::Rejected
+                KubeEvent::Rejected
             }
             Answer::Refused(message) => {
                 if !self.said_refused {
@@ -219,9 +175,9 @@ impl Worker {
                         "not allowed to write events: grant create and patch on events in events.k8s.io"
                     );
                 }
-                EventResult::Failed
+                KubeEvent::Failed
             }
-            Answer::NameTaken | Answer::Later(_) => EventResult::Failed,
+            Answer::NameTaken | Answer::Later(_) => KubeEvent::Failed,
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::kube::testing::server::{Asked, Said, Server, answer, busy, refusal};
 struct Run {
     writer: EventWriter,
     worker: JoinHandle<()>,
-    counted: Arc<Mutex<Vec<EventResult>>>,
+    counted: Arc<Mutex<Vec<KubeEvent>>>,
     server: Server,
 }
 
@@ -27,7 +27,7 @@ impl Run {
     }
 
     /// Ends the writer and gives what was counted, and what the server was asked.
-    async fn end(self) -> (Vec<EventResult>, Vec<Asked>) {
+    async fn end(self) -> (Vec<KubeEvent>, Vec<Asked>) {
         drop(self.writer);
         self.worker.await.unwrap();
         (self.counted.lock().unwrap().clone(), self.server.asked())
@@ -39,7 +39,7 @@ fn done() -> Response<Said> {
 }
 
 /// What one event comes to with these answers.
-async fn one(answers: impl IntoIterator<Item = Response<Said>>) -> (EventResult, usize) {
+async fn one(answers: impl IntoIterator<Item = Response<Said>>) -> (KubeEvent, usize) {
     let run = Run::new(answers);
     run.writer.offer(notice("app", "NoSignalHandler"));
     let (counted, asked) = run.end().await;
@@ -49,21 +49,21 @@ async fn one(answers: impl IntoIterator<Item = Response<Said>>) -> (EventResult,
 
 #[tokio::test(start_paused = true)]
 async fn each_answer_is_one_result() {
-    assert_eq!(one([done()]).await, (EventResult::Written, 1));
-    assert_eq!(one([refusal(404, "NotFound")]).await, (EventResult::DroppedNamespaceGone, 1));
-    assert_eq!(one([refusal(422, "Invalid")]).await, (EventResult::Rejected, 1));
-    assert_eq!(one([refusal(403, "Forbidden")]).await, (EventResult::Failed, 1));
-    assert_eq!(one([refusal(409, "AlreadyExists"), done()]).await, (EventResult::Written, 2));
-    assert_eq!(one([refusal(503, ""), busy(3), done()]).await, (EventResult::Written, 3));
+    assert_eq!(one([done()]).await, (KubeEvent::Written, 1));
+    assert_eq!(one([refusal(404, "NotFound")]).await, (KubeEvent::DroppedNamespaceGone, 1));
+    assert_eq!(one([refusal(422, "Invalid")]).await, (KubeEvent::Rejected, 1));
+    assert_eq!(one([refusal(403, "Forbidden")]).await, (KubeEvent::Failed, 1));
+    assert_eq!(one([refusal(409, "AlreadyExists"), done()]).await, (KubeEvent::Written, 2));
+    assert_eq!(one([refusal(503, ""), busy(3), done()]).await, (KubeEvent::Written, 3));
     let down = (0..9).map(|_| refusal(500, "InternalError"));
-    assert_eq!(one(down).await, (EventResult::Failed, 4));
+    assert_eq!(one(down).await, (KubeEvent::Failed, 4));
     let taken = (0..9).map(|_| refusal(409, "AlreadyExists"));
-    assert_eq!(one(taken).await, (EventResult::Failed, 5));
+    assert_eq!(one(taken).await, (KubeEvent::Failed, 5));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_server_that_never_answers_is_given_up() {
-    assert_eq!(one([]).await, (EventResult::Failed, 4));
+    assert_eq!(one([]).await, (KubeEvent::Failed, 4));
 }
 
 #[tokio::test(start_paused = true)]
@@ -92,7 +92,7 @@ async fn repeats_are_counted_in_the_event_that_is_there() {
     tokio::time::sleep(Duration::from_secs(31)).await;
     run.writer.offer(notice("app", "NoSignalHandler"));
     let (counted, asked) = run.end().await;
-    assert_eq!(counted, [EventResult::Written, EventResult::Updated, EventResult::Updated]);
+    assert_eq!(counted, [KubeEvent::Written, KubeEvent::Updated, KubeEvent::Updated]);
     let name = asked[0].body["metadata"]["name"].as_str().unwrap();
     assert_eq!((&asked[1].method, asked[1].at.as_secs()), (&Method::PATCH, 30));
     assert!(asked[1].uri.contains(&format!("/apis/events.k8s.io/v1/namespaces/shop/events/{name}")), "{asked:?}");
@@ -108,7 +108,7 @@ async fn a_repeat_of_an_event_that_has_expired_is_written_anew() {
         run.writer.offer(notice("app", "NoSignalHandler"));
     }
     let (counted, asked) = run.end().await;
-    assert_eq!(counted, [EventResult::Written, EventResult::Written]);
+    assert_eq!(counted, [KubeEvent::Written, KubeEvent::Written]);
     assert_eq!(asked.iter().map(|a| &a.method).collect::<Vec<_>>(), [Method::POST, Method::PATCH, Method::POST]);
 }
 
@@ -119,7 +119,7 @@ async fn more_than_the_queue_holds_is_dropped_and_counted() {
     for n in 0..QUEUE + 10 {
         run.writer.offer(notice(&format!("c{n}"), "NoSignalHandler"));
     }
-    let dropped = run.counted.lock().unwrap().iter().filter(|r| **r == EventResult::DroppedQueue).count();
+    let dropped = run.counted.lock().unwrap().iter().filter(|r| **r == KubeEvent::DroppedQueue).count();
     assert_eq!(dropped, 10);
     run.worker.abort();
 }
@@ -131,7 +131,7 @@ async fn what_may_not_be_written_now_is_dropped_and_counted() {
         run.writer.offer(notice(&format!("c{n}"), "NoSignalHandler"));
     }
     let (counted, asked) = run.end().await;
-    assert_eq!(counted.iter().filter(|r| **r == EventResult::Written).count(), 10);
-    assert_eq!(counted.iter().filter(|r| **r == EventResult::DroppedRate).count(), 5);
+    assert_eq!(counted.iter().filter(|r| **r == KubeEvent::Written).count(), 10);
+    assert_eq!(counted.iter().filter(|r| **r == KubeEvent::DroppedRate).count(), 5);
     assert_eq!(asked.len(), 10);
 }

@@ -45,7 +45,7 @@ fn gone() -> Value {
 
 fn watch(server: &Server) -> PodWatch {
     let (client, retry_after) = server.client();
-    PodWatch::new(client, retry_after, NODE)
+    PodWatch::new(client, retry_after, NODE, Labels::default())
 }
 
 /// The next pieces of news, in short.

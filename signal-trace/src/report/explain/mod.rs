@@ -14,6 +14,7 @@ mod render;
 use thiserror::Error;
 
 use crate::judge::shutdown::{Cause, Finding, InitDisposition, Outcome};
+use crate::similar::{nearest, plain};
 
 pub use render::{markdown, write_entries, write_list};
 
@@ -169,7 +170,10 @@ pub fn look_up(asked: &str) -> Result<Vec<Entry>, UnknownName> {
         let before = found.len();
         found.extend(matching.copied());
         if found.len() == before {
-            return Err(UnknownName { asked: part.to_owned(), nearest: nearest(&all, part) });
+            return Err(UnknownName {
+                asked: part.to_owned(),
+                nearest: nearest(all.iter().flat_map(Entry::names), part),
+            });
         }
     }
     if found.is_empty() {
@@ -187,19 +191,6 @@ impl Entry {
         let asked = plain(asked);
         self.names().any(|name| plain(name) == asked)
     }
-}
-
-/// The name that is most like it, if one is like it at all.
-fn nearest(all: &[Entry], asked: &str) -> Option<&'static str> {
-    const ALIKE: f64 = 0.75;
-    let asked = plain(asked);
-    let rated = all.iter().flat_map(Entry::names).map(|name| (strsim::jaro_winkler(&plain(name), &asked), name));
-    rated.filter(|(likeness, _)| *likeness >= ALIKE).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, name)| name)
-}
-
-/// Letters and digits alone, in lower case.
-fn plain(name: &str) -> String {
-    name.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
 }
 
 #[cfg(test)]

@@ -88,7 +88,7 @@ impl Default for Limits {
 
 /// The address cannot be had.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address}: {source}; choose another address with --listen")]
+#[error("cannot listen on {address}: choose another address with --listen, or end who has it")]
 pub struct ListenError {
     address: SocketAddr,
     source: io::Error,

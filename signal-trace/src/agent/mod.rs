@@ -1,0 +1,368 @@
+//! `signal-trace agent`: the tracer of one Kubernetes node.
+//!
+//! One task owns the daemon, the names and the verdicts that wait for them; a select over everything that can wake it,
+//! and each branch hands values from one pure part to the next. What waits for the network (the event writer, the search
+//! for owners, the pages) are tasks of their own behind bounded queues, and never hold up a record of the kernel.
+
+mod look;
+pub mod options;
+pub mod scope;
+pub mod settings;
+mod teller;
+
+use std::future::pending;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use thiserror::Error;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tracing::{debug, warn};
+
+use crate::containers::Cgroup;
+use crate::containers::bundles::Bundles;
+use crate::containers::path::{Forms, Services};
+use crate::daemon::{Counters, Daemon, News, StartError};
+use crate::kernel::{Host, LogLevel, boot_time};
+use crate::kube::Moment;
+use crate::kube::attribution::{Attribution, Update};
+use crate::kube::client::{Clients, ConnectError};
+use crate::kube::events;
+use crate::kube::held::Held;
+use crate::kube::owners::{self, Answer, Question};
+use crate::kube::pod::PodChange;
+use crate::kube::watch::PodWatch;
+use crate::report::http::{self, Limits, ListenError, Readiness, Recent, Server, Sources};
+use crate::report::metrics::{Build, Gauges, KernelEvent, LossReason, Metrics};
+use settings::{EventRule, Settings};
+use teller::{Teller, counts};
+
+/// Questions about owners that may wait.
+const OWNER_QUESTIONS: usize = 256;
+/// Requests for `/debug/containers` that may wait.
+const PAGE_QUESTIONS: usize = 4;
+/// How often the agent's own numbers are brought up to date.
+const COUNT_EVERY: Duration = Duration::from_secs(1);
+/// How often the kernel is asked what it skipped, in the beat of the former.
+const SKIPS_EVERY: u32 = 10;
+/// What is still to be written when the agent is stopped has this long: it is gone within a second.
+const FAREWELL: Duration = Duration::from_millis(700);
+/// The same for who is reading a page.
+const LAST_PAGE: Duration = Duration::from_millis(100);
+
+/// The commit, where whoever built this said it.
+const REVISION: &str = match option_env!("SIGNAL_TRACE_REVISION") {
+    Some(revision) => revision,
+    None => "unknown",
+};
+
+const NOT_ATTACHED: &str = "the kernel programs are not attached";
+const NOT_LISTED: &str = "the pods of the node are not listed yet";
+
+/// Why the agent does not start.
+#[derive(Debug, Error)]
+pub enum AgentError {
+    /// No way to the API server.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// The port.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// Tracing.
+    #[error(transparent)]
+    Trace(#[from] StartError),
+}
+
+/// A running agent.
+pub struct Agent {
+    daemon: Daemon,
+    counted: Counters,
+    beat: u32,
+    bundles: Option<Bundles>,
+    names: Attribution,
+    held: Held,
+    teller: Teller,
+    watch: PodWatch,
+    readiness: Readiness,
+    questions: mpsc::Sender<Question>,
+    answers: mpsc::Receiver<Answer>,
+    pages: mpsc::Receiver<http::Question>,
+    event_worker: Option<JoinHandle<()>>,
+    server: JoinHandle<()>,
+    stop_server: oneshot::Sender<()>,
+    address: SocketAddr,
+}
+
+impl Agent {
+    /// Takes the port, attaches the programs and begins to watch; within a tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// See [`AgentError`]. An API server that does not answer is none: names come when it does.
+    pub async fn start(
+        settings: Settings,
+        kernel_log: Option<LogLevel>,
+        roots: Vec<String>,
+    ) -> Result<Self, AgentError> {
+        let Settings { node, kubeconfig, listen, access, scope, events: rule, metrics, bundles, proc } = settings;
+        let build = Build { version: env!("CARGO_PKG_VERSION"), revision: REVISION };
+        let metrics = Metrics::new(metrics, build, boot_time());
+        let (readiness, recent) = (Readiness::lacking([NOT_ATTACHED, NOT_LISTED]), Recent::default());
+        let (ask_for_page, pages) = mpsc::channel(PAGE_QUESTIONS);
+        let sources = Sources {
+            metrics: metrics.clone(),
+            readiness: readiness.clone(),
+            recent: recent.clone(),
+            questions: ask_for_page,
+            clock: boot_time,
+        };
+        let limits = Limits { drain: LAST_PAGE, ..Limits::default() };
+        let server = Server::bind(listen, access, sources, limits).await?;
+        let address = server.address();
+        let clients = Clients::connect(kubeconfig.as_deref()).await?;
+
+        let forms = Forms { services: Services::Skip, roots };
+        let kernel = crate::kernel::Settings {
+            host: Host { proc, ..Host::default() },
+            log_level: kernel_log,
+            ..Default::default()
+        };
+        let daemon = Daemon::start(&kernel, forms)?;
+        readiness.gained(NOT_ATTACHED);
+
+        let (stop_server, stopped) = oneshot::channel();
+        let server = tokio::spawn(server.serve(async {
+            // Told to, or nobody is left who could tell.
+            let _ = stopped.await;
+        }));
+        let (questions, asked) = mpsc::channel(OWNER_QUESTIONS);
+        let (answer, answers) = mpsc::channel(OWNER_QUESTIONS);
+        tokio::spawn(owners::run(clients.requests.clone(), asked, answer));
+        let watch = PodWatch::new(clients.watch, clients.watch_retry_after, &node, scope.labels().clone());
+        let (events, event_worker) = match rule {
+            EventRule::Never => (None, None),
+            EventRule::AllBut(_) => {
+                let counter = metrics.clone();
+                let count = Arc::new(move |result| counter.kube_event(result));
+                let (writer, worker) = events::writer(clients.requests, &node, count);
+                (Some(writer), Some(tokio::spawn(worker.run())))
+            }
+        };
+        let teller = Teller { node, scope, rule, metrics, recent, events, mute: false };
+        Ok(Self {
+            daemon,
+            counted: Counters::default(),
+            beat: 0,
+            bundles,
+            names: Attribution::default(),
+            held: Held::default(),
+            teller,
+            watch,
+            readiness,
+            questions,
+            answers,
+            pages,
+            event_worker,
+            server,
+            stop_server,
+            address,
+        })
+    }
+
+    /// Where its pages are.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The tracer.
+    pub fn daemon(&self) -> &Daemon {
+        &self.daemon
+    }
+
+    /// Traces until `stop` comes.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's records cannot be read any more.
+    pub async fn run(&mut self, stop: impl Future<Output = ()>) -> io::Result<()> {
+        let mut stop = std::pin::pin!(stop);
+        let mut beat = interval(COUNT_EVERY);
+        beat.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        loop {
+            let names_due = self.held.next_deadline();
+            tokio::select! {
+                biased;
+                () = &mut stop => return Ok(()),
+                news = self.daemon.next() => self.news(news?),
+                change = self.watch.next() => self.pods(change),
+                Some(answer) = self.answers.recv() => self.owner(&answer),
+                Some(page) = self.pages.recv() => self.show(page),
+                () = until(names_due) => self.release(),
+                _ = beat.tick() => self.count(),
+            }
+        }
+    }
+
+    /// Tells what is known of what still waits, and ends: within a second.
+    pub async fn stop(mut self) {
+        let mut released = Vec::new();
+        self.held.flush(&self.names, &mut released);
+        let now = moment();
+        for one in &released {
+            self.teller.tell(one, &self.names, now);
+        }
+        // The worker ends when its queue is empty and nobody can fill it.
+        self.teller.events = None;
+        if let Some(worker) = self.event_worker.take()
+            && timeout(FAREWELL, worker).await.is_err()
+        {
+            warn!("stopped before all Kubernetes events were written");
+        }
+        let _ = self.stop_server.send(());
+        if self.server.await.is_err() {
+            debug!("the pages had ended before");
+        }
+    }
+
+    fn news(&mut self, news: News) {
+        match news {
+            News::Found(cgroup) => self.found(&cgroup),
+            News::Gone(id) => {
+                self.names.container_gone(id, moment());
+                self.teller.metrics.container_gone(id, boot_time());
+            }
+            News::Shutdown(shutdown) => {
+                let mut released = Vec::new();
+                self.held.take(shutdown, &self.names, boot_time(), &mut released);
+                let now = moment();
+                for one in &released {
+                    self.teller.tell(one, &self.names, now);
+                }
+            }
+        }
+    }
+
+    fn found(&mut self, cgroup: &Cgroup) {
+        let mut updates = Vec::new();
+        self.names.container_found(cgroup, moment(), &mut updates);
+        self.read_bundle(cgroup);
+        self.follow(updates);
+    }
+
+    fn read_bundle(&mut self, cgroup: &Cgroup) {
+        let Some((bundles, identity)) = self.bundles.as_ref().zip(cgroup.container.as_ref()) else { return };
+        match bundles.find(&identity.id) {
+            Ok(Some(bundle)) if bundle.sandbox == Some(true) => self.names.sandbox_found(cgroup.id),
+            Ok(Some(bundle)) => {
+                if let Some(facts) = bundle.facts(cgroup) {
+                    self.names.named_by_bundle(facts);
+                }
+            }
+            Ok(None) => {}
+            Err(error) => debug!(%error, "a container has no names from its bundle"),
+        }
+    }
+
+    fn pods(&mut self, change: PodChange) {
+        if matches!(change, PodChange::Relisted(_)) {
+            self.readiness.gained(NOT_LISTED);
+        }
+        let mut updates = Vec::new();
+        self.names.handle(change, moment(), &mut updates);
+        self.follow(updates);
+        self.release();
+    }
+
+    fn owner(&mut self, answer: &Answer) {
+        let mut updates = Vec::new();
+        self.names.owned_by(&answer.owner_uid, &answer.workload, &mut updates);
+        self.follow(updates);
+        self.release();
+    }
+
+    /// Does what the names ask for.
+    fn follow(&mut self, updates: Vec<Update>) {
+        for update in updates {
+            match update {
+                Update::Spec(id, spec) => {
+                    let about = self.names.about(id);
+                    if let Some(facts) = &spec.facts
+                        && counts(facts, about)
+                        && self.teller.concerns(facts, about)
+                    {
+                        self.teller.metrics.container_seen(facts, spec.grace.period, boot_time());
+                    }
+                    self.daemon.configure(id, spec);
+                }
+                Update::Owner { namespace, owner } => {
+                    // One that finds no room is asked again with a later change of its pod.
+                    if self.questions.try_send(Question { namespace, owner }).is_err() {
+                        debug!("too many questions about owners at once");
+                    }
+                }
+                Update::Fault { pod, fault } => warn!(%pod, "{fault}: it is not heeded"),
+            }
+        }
+    }
+
+    fn release(&mut self) {
+        let mut released = Vec::new();
+        self.held.release(&self.names, boot_time(), &mut released);
+        let now = moment();
+        for one in &released {
+            self.teller.tell(one, &self.names, now);
+        }
+    }
+
+    fn show(&mut self, page: http::Question) {
+        let document = look::document(&self.teller.node, &self.daemon, &self.names, self.held.len());
+        // Whoever asked may have gone.
+        let _ = page.send(document);
+    }
+
+    /// Brings the numbers of the agent itself up to date.
+    fn count(&mut self) {
+        let metrics = &self.teller.metrics;
+        let counters = self.daemon.counters();
+        for (kind, (now, before)) in KernelEvent::ALL.into_iter().zip(counters.by_kind.iter().zip(self.counted.by_kind))
+        {
+            metrics.kernel_events(kind, now - before);
+        }
+        if let Some(at) = counters.last_event.filter(|_| counters.last_event != self.counted.last_event) {
+            metrics.last_event(SystemTime::now() - boot_time().since(at));
+        }
+        self.counted = counters;
+        let losses = self.daemon.losses();
+        metrics.lost(LossReason::RingFull, losses.ring_full);
+        metrics.lost(LossReason::InitRingFull, losses.init_ring_full);
+        metrics.lost(LossReason::MapFull, losses.map_full);
+        metrics.lost(LossReason::ShortRecord, losses.short_record);
+        if self.beat.is_multiple_of(SKIPS_EVERY) {
+            match self.daemon.kernel().program_skips() {
+                Ok(skips) => metrics.lost(LossReason::ProgramSkipped, skips),
+                Err(error) => debug!(%error, "cannot read how often programs were skipped"),
+            }
+        }
+        self.beat = self.beat.wrapping_add(1);
+        let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        metrics.gauges(Gauges {
+            open_shutdowns: number(self.daemon.open_windows()),
+            tracked_containers: number(self.daemon.tracked()),
+            cached_pods: number(self.names.pods()),
+        });
+    }
+}
+
+fn moment() -> Moment {
+    Moment { kernel: boot_time(), wall: jiff::Timestamp::now() }
+}
+
+async fn until(at: Option<crate::event::KernelTime>) {
+    match at {
+        Some(at) => sleep(at.since(boot_time())).await,
+        None => pending().await,
+    }
+}
