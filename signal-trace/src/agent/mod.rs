@@ -291,6 +291,7 @@ impl Agent {
                     let about = self.names.about(id);
                     if let Some(facts) = &spec.facts
                         && counts(facts, about)
+                        && about.is_none_or(|about| about.settled)
                         && self.teller.concerns(facts, about)
                     {
                         self.teller.metrics.container_seen(facts, spec.grace.period, boot_time());

@@ -411,6 +411,11 @@ impl Attribution {
 }
 
 impl Pod {
+    /// What its owner belongs to is still to be told.
+    fn awaits_owner(&self) -> bool {
+        self.workload.is_none() && self.record.owner.as_ref().is_some_and(owners::is_owned_itself)
+    }
+
     /// Why all of it ends, if it does.
     fn trigger(&self) -> Option<Trigger> {
         termination::pod_trigger(&self.record, self.deletion.is_some() || self.gone.is_some())

@@ -10,7 +10,6 @@ use super::{Attribution, Binding, Pod, Tracked};
 use crate::event::{CgroupId, KernelTime};
 use crate::judge::shutdown::{Finding, Outcome, Shutdown, Trigger};
 use crate::kube::annotations::Annotations;
-use crate::kube::owners;
 use crate::kube::pod::{ContainerRecord, Deletion, Kind, RuntimeClass};
 use crate::kube::termination::{self, Stop};
 use crate::report::metrics::Unattributed;
@@ -57,6 +56,8 @@ pub struct About<'a> {
     pub kind: Kind,
     /// Its pod has the labels that were asked for.
     pub selected: bool,
+    /// The workload that it is said to be of is the last word: nobody is being asked what that one belongs to.
+    pub settled: bool,
 }
 
 impl Attribution {
@@ -112,7 +113,9 @@ impl Attribution {
         let tracked = self.containers.get(&container)?;
         let pod = self.pod_of(tracked)?;
         let kind = tracked.container(pod).map_or(Kind::Main, |c| c.kind);
-        Some(About { annotations: &pod.record.annotations, kind, selected: pod.record.selected })
+        let record = &pod.record;
+        let settled = !pod.awaits_owner();
+        Some(About { annotations: &record.annotations, kind, selected: record.selected, settled })
     }
 
     fn resolve_named(&self, tracked: &Tracked, name: &str, shutdown: &Shutdown, now: KernelTime) -> Resolution {
@@ -120,10 +123,8 @@ impl Attribution {
         if is_monitor(pod, shutdown) {
             return Resolution::Unattributed(Unattributed::UnsupportedRuntime);
         }
-        let has_owner = pod.record.owner.as_ref().is_some_and(owners::is_owned_itself);
         let untold = pod.record.container(name).is_some() && trigger(tracked, pod, shutdown).is_none();
-        let unowned = has_owner && pod.workload.is_none();
-        [(untold, TRIGGER_WAIT), (unowned, OWNER_WAIT)]
+        [(untold, TRIGGER_WAIT), (pod.awaits_owner(), OWNER_WAIT)]
             .into_iter()
             .filter(|(lacks, _)| *lacks)
             .map(|(_, wait)| shutdown.ended.after(wait))

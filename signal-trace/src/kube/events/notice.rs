@@ -373,7 +373,7 @@ pub(super) mod tests {
             let all = [(key.to_owned(), value.to_owned())].into();
             let (annotations, faults) = Annotations::read(&all, &["app", "proxy"]);
             assert_eq!(faults, []);
-            let about = Some(About { annotations: &annotations, kind: Kind::Main, selected: true });
+            let about = Some(About { annotations: &annotations, kind: Kind::Main, selected: true, settled: true });
             assert_eq!(offered(&|_| {}, about).is_some(), told, "{key}={value}");
         }
     }
