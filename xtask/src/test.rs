@@ -22,6 +22,8 @@ pub(crate) enum Scope {
 
 /// The integration test that needs a container runtime, and is a step of its own.
 const CONTAINERD: &str = "containerd";
+/// The one that needs a cluster.
+const CLUSTER: &str = "kube_api";
 
 type Work = fn(&Toolchain) -> Result<()>;
 
@@ -91,7 +93,7 @@ fn lint_programs() -> Result<()> {
     child::show(machine::cargo().env("RUSTC_BOOTSTRAP", "1").args(words.split(' ')))
 }
 
-/// Every integration test but the one that is a step of its own.
+/// Every integration test but those that this machine alone is not enough for.
 fn on_this_kernel(toolchain: &Toolchain) -> Result<()> {
     let directory = machine::workspace().join("signal-trace/tests");
     let files = std::fs::read_dir(&directory).with_context(|| format!("cannot read {}", directory.display()))?;
@@ -99,7 +101,7 @@ fn on_this_kernel(toolchain: &Toolchain) -> Result<()> {
     // As cargo finds them: a file each, or a directory with a `main.rs`.
     let tests = paths.iter().filter(|path| path.extension() == Some(OsStr::new("rs")) || path.join("main.rs").exists());
     let names = tests.filter_map(|path| Some(path.file_stem()?.to_string_lossy().into_owned()));
-    let mut names: Vec<_> = names.filter(|name| name != CONTAINERD).collect();
+    let mut names: Vec<_> = names.filter(|name| name != CONTAINERD && name != CLUSTER).collect();
     names.sort();
     integration(toolchain, &names)
 }

@@ -151,7 +151,7 @@ impl Agent {
                 (Some(writer), Some(tokio::spawn(worker.run())))
             }
         };
-        let teller = Teller { node, scope, rule, metrics, recent, events, mute: false };
+        let teller = Teller { node, scope, rule, metrics, recent, events, log: Box::new(io::stdout()), mute: false };
         Ok(Self {
             daemon,
             counted: Counters::default(),

@@ -2,7 +2,7 @@
 //!
 //! It decides by scope, by the wishes of the pod's author and by the settings, and never about the verdict itself.
 
-use std::io::{self, Write as _};
+use std::io::Write;
 
 use tracing::{info, warn};
 
@@ -28,6 +28,8 @@ pub(super) struct Teller {
     pub(super) recent: Recent,
     /// None once the agent stops.
     pub(super) events: Option<EventWriter>,
+    /// Where records go, a line each: standard output.
+    pub(super) log: Box<dyn Write + Send>,
     /// The log could not be written the last time.
     pub(super) mute: bool,
 }
@@ -43,7 +45,7 @@ impl Teller {
         if !self.concerns(&shutdown.container, about) {
             return;
         }
-        self.log(shutdown, now);
+        self.record(shutdown, now);
         if let Some(reason) = reason {
             self.metrics.unattributed(reason);
             self.metrics.shutdown(shutdown, now.kernel);
@@ -69,14 +71,13 @@ impl Teller {
     }
 
     /// A log that cannot be written is said once; the numbers go on.
-    fn log(&mut self, shutdown: &Shutdown, now: Moment) {
+    fn record(&mut self, shutdown: &Shutdown, now: Moment) {
         let clock = WallClock::new(now.kernel, now.wall);
         let mut line = Vec::new();
         let written = write_line(&mut line, &Record::new(shutdown, &self.node, clock)).and_then(|()| {
             self.recent.push(String::from_utf8_lossy(&line).trim_end());
-            let mut out = io::stdout().lock();
-            out.write_all(&line)?;
-            out.flush()
+            self.log.write_all(&line)?;
+            self.log.flush()
         });
         match &written {
             Err(error) if !self.mute => {
@@ -93,4 +94,129 @@ impl Teller {
 pub(super) fn counts(container: &ContainerFacts, about: Option<About<'_>>) -> bool {
     let named = container.pod.as_ref().and(container.name.as_deref());
     named.is_some_and(|name| about.is_none_or(|about| !about.annotations.ignores(name)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::net::{IpAddr, Ipv4Addr};
+    use std::sync::{Arc, Mutex};
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::kube::pod::PodRecord;
+    use crate::kube::testing::{cart_with, cgroup, id_of, kernel, moment, named_shutdown, shutdown};
+    use crate::report::metrics::format::Format;
+    use crate::report::metrics::{self, Build, Unattributed};
+
+    const TOTAL: &str = "signal_trace_shutdowns_total{";
+    const ANNOTATION: &str = "/metadata/annotations";
+
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn teller(log: impl Write + Send + 'static, include: &[&str]) -> Teller {
+        let include: Vec<_> = include.iter().map(ToString::to_string).collect();
+        Teller {
+            node: "worker-1".into(),
+            scope: Scope::new(&include, &[], &[]).unwrap(),
+            rule: EventRule::Never,
+            metrics: Metrics::new(metrics::Settings::default(), Build::default(), kernel(0.0)),
+            recent: Recent::default(),
+            events: None,
+            log: Box::new(log),
+            mute: false,
+        }
+    }
+
+    /// The names of a node on which `pod` runs the container of every shutdown here.
+    fn names(pod: PodRecord) -> Attribution {
+        let mut names = Attribution::default();
+        let mut updates = Vec::new();
+        names.apply(pod, moment(0.0), &mut updates);
+        names.container_found(&cgroup(4711, &id_of("app")), moment(1.0), &mut updates);
+        names
+    }
+
+    /// Tells one of `names`, and says how many records there are and how many increments.
+    fn told(include: &[&str], pod: PodRecord, released: Released) -> (usize, f64) {
+        let log = Log::default();
+        let mut teller = teller(log.clone(), include);
+        teller.tell(&released, &names(pod), moment(131.0));
+        let lines = log.0.lock().unwrap().iter().filter(|byte| **byte == b'\n').count();
+        (lines, increments(&teller.metrics))
+    }
+
+    /// All that was counted, once a scraper has seen the zeros.
+    fn increments(metrics: &Metrics) -> f64 {
+        let scraper = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let page = |at| metrics.scrape(scraper, kernel(at)).render(Format::Text).unwrap();
+        metrics.scraped(&page(132.0).1);
+        let text = String::from_utf8(page(133.0).0).unwrap();
+        let values = text.lines().filter(|line| line.starts_with(TOTAL)).filter_map(|line| line.rsplit_once(' '));
+        values.map(|(_, value)| value.parse::<f64>().unwrap()).sum()
+    }
+
+    fn attributed() -> Released {
+        Released::Attributed(Box::new(named_shutdown("app")))
+    }
+
+    #[test]
+    fn a_shutdown_is_recorded_and_counted_once() {
+        assert_eq!(told(&[], cart_with(&[]), attributed()), (1, 1.0));
+    }
+
+    #[test]
+    fn out_of_scope_nobody_is_told() {
+        assert_eq!(told(&["bank"], cart_with(&[]), attributed()), (0, 0.0));
+        let unselected = PodRecord { selected: false, ..cart_with(&[]) };
+        assert_eq!(told(&[], unselected, attributed()), (0, 0.0));
+    }
+
+    #[test]
+    fn what_its_author_wishes_ignored_is_only_recorded() {
+        let ignored = cart_with(&[(ANNOTATION, json!({"signal-trace.dev/ignore": "app"}))]);
+        assert_eq!(told(&[], ignored, attributed()), (1, 0.0));
+        let another = cart_with(&[(ANNOTATION, json!({"signal-trace.dev/ignore": "log"}))]);
+        assert_eq!(told(&[], another, attributed()).1, 1.0);
+    }
+
+    #[test]
+    fn a_container_of_no_pod_is_recorded_and_one_of_an_unknown_pod_is_counted_too() {
+        let nameless = || Box::new(shutdown(99, "beef", 100.0, 1.0));
+        assert_eq!(told(&[], cart_with(&[]), Released::Attributed(nameless())), (1, 0.0));
+        assert_eq!(told(&[], cart_with(&[]), Released::Unattributed(nameless(), Unattributed::NoPod)), (1, 1.0));
+    }
+
+    #[test]
+    fn numbers_go_on_where_the_log_cannot_be_written() {
+        struct Full;
+        impl Write for Full {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                Err(io::ErrorKind::StorageFull.into())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let mut teller = teller(Full, &[]);
+        teller.tell(&attributed(), &names(cart_with(&[])), moment(131.0));
+        assert!(teller.mute);
+        assert_eq!(increments(&teller.metrics), 1.0);
+        let log = Log::default();
+        teller.log = Box::new(log.clone());
+        teller.tell(&attributed(), &names(cart_with(&[])), moment(131.0));
+        assert!(!teller.mute && !log.0.lock().unwrap().is_empty());
+    }
 }

@@ -47,7 +47,7 @@ fn stable_hash(parts: &[&[u8]]) -> u64 {
 }
 
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 #[cfg(test)]
 mod tests {

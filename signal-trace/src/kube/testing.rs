@@ -18,20 +18,20 @@ use crate::kube::pod::PodRecord;
 pub(super) mod server;
 
 /// The uid of [`cart`].
-pub(super) const UID: &str = "998fc7cc-1991-4264-a0df-4470304b1685";
+pub(crate) const UID: &str = "998fc7cc-1991-4264-a0df-4470304b1685";
 /// The wall clock at second 0 of every test.
-pub(super) const START: &str = "2026-11-22T21:30:00Z";
+pub(crate) const START: &str = "2026-11-22T21:30:00Z";
 
 /// A pod of a Deployment with an init container, a sidecar and a main container, as the API server of a running cluster
 /// gave it, managed fields and all.
-pub(super) fn cart() -> Value {
+pub(crate) fn cart() -> Value {
     CART.clone()
 }
 
 static CART: LazyLock<Value> = LazyLock::new(|| serde_json::from_str(include_str!("pod/cart.json")).unwrap());
 
 /// Sets what is at a JSON pointer; its parent must be there.
-pub(super) fn set(pod: &mut Value, pointer: &str, value: Value) {
+pub(crate) fn set(pod: &mut Value, pointer: &str, value: Value) {
     let (parent, key) = pointer.rsplit_once('/').unwrap();
     let parent = pod.pointer_mut(parent).unwrap_or_else(|| panic!("no {parent}"));
     match parent.as_array_mut() {
@@ -41,7 +41,7 @@ pub(super) fn set(pod: &mut Value, pointer: &str, value: Value) {
 }
 
 /// [`cart`] with changes.
-pub(super) fn cart_with(changes: &[(&str, Value)]) -> PodRecord {
+pub(crate) fn cart_with(changes: &[(&str, Value)]) -> PodRecord {
     let mut pod = cart();
     for (pointer, value) in changes {
         set(&mut pod, pointer, value.clone());
@@ -50,19 +50,19 @@ pub(super) fn cart_with(changes: &[(&str, Value)]) -> PodRecord {
 }
 
 /// The record of a pod.
-pub(super) fn record(pod: &Value) -> PodRecord {
+pub(crate) fn record(pod: &Value) -> PodRecord {
     PodRecord::from(&serde_json::from_value(pod.clone()).unwrap())
 }
 
 /// A deletion asked for at this second of the test.
-pub(super) fn deletion(at: i64, grace: i64) -> [(&'static str, Value); 2] {
+pub(crate) fn deletion(at: i64, grace: i64) -> [(&'static str, Value); 2] {
     let timestamp = wall(0.0).as_second() + at + grace;
     let timestamp = Timestamp::from_second(timestamp).unwrap().to_string();
     [("/metadata/deletionTimestamp", json!(timestamp)), ("/metadata/deletionGracePeriodSeconds", json!(grace))]
 }
 
 /// The runtime's id of a container of [`cart`].
-pub(super) fn id_of(container: &str) -> String {
+pub(crate) fn id_of(container: &str) -> String {
     let statuses = ["/status/containerStatuses", "/status/initContainerStatuses"].map(|p| CART.pointer(p).unwrap());
     let mut all = statuses.iter().flat_map(|s| s.as_array().unwrap());
     let id = all.find(|s| s["name"] == container).unwrap()["containerID"].as_str().unwrap();
@@ -70,13 +70,13 @@ pub(super) fn id_of(container: &str) -> String {
 }
 
 /// A second of the test on both clocks.
-pub(super) fn moment(seconds: f64) -> Moment {
+pub(crate) fn moment(seconds: f64) -> Moment {
     Moment { kernel: kernel(seconds), wall: wall(seconds) }
 }
 
 /// A second of the test on the kernel's clock.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "seconds of a test are small and positive")]
-pub(super) fn kernel(seconds: f64) -> KernelTime {
+pub(crate) fn kernel(seconds: f64) -> KernelTime {
     KernelTime(1_000_000_000_000 + (seconds * 1e9).round() as u64)
 }
 
@@ -86,7 +86,7 @@ fn wall(seconds: f64) -> Timestamp {
 }
 
 /// The cgroup of a container of [`cart`]'s.
-pub(super) fn cgroup(number: u64, id: &str) -> Cgroup {
+pub(crate) fn cgroup(number: u64, id: &str) -> Cgroup {
     let identity = Identity { runtime: Runtime::Unknown, id: id.into(), pod_uid: Some(UID.into()) };
     let path = format!("/kubepods/besteffort/pod{UID}/{id}");
     Cgroup { id: CgroupId(number), parent: CgroupId(1), path, container: Some(identity) }
@@ -94,7 +94,7 @@ pub(super) fn cgroup(number: u64, id: &str) -> Cgroup {
 
 /// A container that opened its window at a second of the test and was killed after its grace, as the judge tells it
 /// before anything is known of its pod.
-pub(super) fn shutdown(number: u64, id: &str, opened: f64, lasted: f64) -> Shutdown {
+pub(crate) fn shutdown(number: u64, id: &str, opened: f64, lasted: f64) -> Shutdown {
     let lasted = Duration::from_secs_f64(lasted);
     let opened = kernel(opened);
     Shutdown {
@@ -134,7 +134,7 @@ pub(super) fn shutdown(number: u64, id: &str, opened: f64, lasted: f64) -> Shutd
 }
 
 /// The same once its names are known.
-pub(super) fn named_shutdown(container: &str) -> Shutdown {
+pub(crate) fn named_shutdown(container: &str) -> Shutdown {
     let mut shutdown = shutdown(4711, &id_of("app"), 100.0, 30.0);
     let mut facts = (*shutdown.container).clone();
     facts.name = Some(container.into());
