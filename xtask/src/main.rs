@@ -10,7 +10,7 @@ mod child;
 mod demo;
 mod machine;
 mod packages;
-
+mod rules;
 mod setup;
 mod table;
 mod test;
