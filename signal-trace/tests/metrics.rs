@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use signal_trace::containers::Runtime;
 use signal_trace::event::CgroupId;
-use signal_trace::judge::shutdown::{Cause, ContainerFacts, Outcome, PodFacts, Workload};
+use signal_trace::judge::shutdown::{Cause, ContainerFacts, Outcome, PodFacts, Shutdown, Verdict, Workload};
 use signal_trace::report::metrics::format::Format;
 use signal_trace::report::metrics::{
     Gauges, KernelEvent, KubeEvent, LossReason, Metrics, PodLabel, Settings, Unattributed,
@@ -89,6 +89,20 @@ fn label_values_of_strangers_stay_in_their_line() {
                         cause=\"none\"} 0";
         assert_eq!(lines(&page, "signal_trace_shutdowns_total"), [expected]);
     }
+}
+
+#[test]
+fn a_container_that_outlives_its_kill_counts_as_held_so_far() {
+    let metrics = metrics(Settings::default());
+    text(&metrics, at(1), Format::Text);
+    let held = Shutdown { stop_to_exit: None, kill_to_exit: None, ..waited_in_vain(&container("cart", 1)) };
+    metrics.shutdown(&held, at(150));
+    let lost = Verdict { outcome: Outcome::Unknown, cause: Cause::None };
+    metrics.shutdown(&Shutdown { verdict: lost, ..held }, at(150));
+    let page = text(&metrics, at(151), Format::Text);
+    let named = |name: &str| lines(&page, &format!("signal_trace_kill_to_exit_seconds_{name} "))[0].to_owned();
+    assert_eq!(named("count"), "signal_trace_kill_to_exit_seconds_count 1", "who was not seen may be gone");
+    assert_eq!(named("sum"), "signal_trace_kill_to_exit_seconds_sum 120.0");
 }
 
 #[test]

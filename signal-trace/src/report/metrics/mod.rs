@@ -33,7 +33,7 @@ use self::page::Page;
 use self::process::Process;
 use self::workloads::Workloads;
 use crate::event::{CgroupId, KernelTime};
-use crate::judge::shutdown::{ContainerFacts, Shutdown};
+use crate::judge::shutdown::{ContainerFacts, Outcome, Shutdown};
 
 /// The bounds of what is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,7 +124,7 @@ impl Metrics {
         let mut state = self.lock();
         let State { workloads, gate, own, .. } = &mut *state;
         workloads.shutdown(shutdown, gate, now);
-        if let Some(duration) = shutdown.kill_to_exit {
+        if let Some(duration) = shutdown.kill_to_exit.or_else(|| outlived(shutdown, now)) {
             own.kill_to_exit(duration);
         }
     }
@@ -187,6 +187,14 @@ impl Metrics {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// How long init has outlived its SIGKILL so far, if it was still there when the wait for its end was given up: the kernel
+/// holds it, which is what the histogram is looked at for.
+fn outlived(shutdown: &Shutdown, now: KernelTime) -> Option<Duration> {
+    let held = shutdown.exit.is_none() && shutdown.verdict.outcome == Outcome::GraceExceeded;
+    let kill = shutdown.stop_to_kill.filter(|_| held)?;
+    Some(now.since(shutdown.opened.after(kill)))
 }
 
 /// A scrape under way.

@@ -32,7 +32,8 @@ pub(super) struct Page {
     pub(super) avoidable_wait: Samples<Whose, f64>,
     /// `signal_trace_processes_killed_total`: processes alive at the stop that died of SIGKILL, by who killed them.
     pub(super) processes_killed: Samples<WhoseKiller, u64>,
-    /// `signal_trace_kill_to_exit_seconds`: from the runtime's SIGKILL to init's exit, all containers together.
+    /// `signal_trace_kill_to_exit_seconds`: from the runtime's SIGKILL to init's exit, or until the wait for it was given
+    /// up, all containers together.
     pub(super) kill_to_exit: Option<Durations>,
     /// `signal_trace_kernel_events_total`: records of the kernel programs that were read, by kind.
     pub(super) kernel_events: Samples<One, u64>,
@@ -81,7 +82,8 @@ impl Page {
 
     fn encode_kernel(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
         if let Some(durations) = &self.kill_to_exit {
-            let text = ("kill_to_exit", "Time from the runtime's SIGKILL to the exit of the container's init.");
+            let text =
+                ("kill_to_exit", "Time from the runtime's SIGKILL to the exit of the container's init, or so far.");
             let unit = Some(&Unit::Seconds);
             durations.histogram().encode(describe(encoder, text, unit, MetricType::Histogram)?)?;
         }
