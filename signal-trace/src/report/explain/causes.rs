@@ -28,6 +28,8 @@ const NONE: Text = Text {
     kernel: "Nothing beyond what the outcome rests on.",
     fixes: &[],
     event_reasons: &[],
+    confirm: &[],
+    ignore: Some("It accuses nobody: look at the outcome."),
 };
 
 const IGNORED: Text = Text {
@@ -41,6 +43,10 @@ const IGNORED: Text = Text {
              No child was waiting to be told.",
     fixes: &[fixes::PYTHON, fixes::NODE, fixes::GO, fixes::TINI, fixes::STOP_SIGNAL],
     event_reasons: &["StopSignalIgnored"],
+    confirm: &[],
+    ignore: Some(
+        "When the container has nothing to save and its grace is a second or two. Every stop still lasts that long.",
+    ),
 };
 
 const NOT_FORWARDED: Text = Text {
@@ -52,6 +58,11 @@ const NOT_FORWARDED: Text = Text {
     kernel: "The stop signal to PID 1. After it, not one signal from PID 1 or below to a process that was alive then.",
     fixes: &[fixes::EXEC_FORM, fixes::SHELL_EXEC, fixes::SHELL_TRAP, fixes::JAVA, fixes::NGINX, fixes::APACHE],
     event_reasons: &["StopSignalNotForwarded"],
+    confirm: &[],
+    ignore: Some(
+        "When the program below has nothing to save and the grace is a second or two. Every rollout still waits that \
+         long.",
+    ),
 };
 
 const PARTIALLY_FORWARDED: Text = Text {
@@ -63,6 +74,8 @@ const PARTIALLY_FORWARDED: Text = Text {
     kernel: "Signals from PID 1 to some of its processes, and none to others that had no child of their own.",
     fixes: &[fixes::NPM, fixes::SHELL_EXEC, fixes::TINI_GROUP, fixes::SESSION],
     event_reasons: &["StopSignalNotForwarded"],
+    confirm: &[],
+    ignore: Some("When whoever was missed has nothing to lose, and was to end with the others anyway."),
 };
 
 const NOT_AWAITED: Text = Text {
@@ -73,6 +86,8 @@ const NOT_AWAITED: Text = Text {
     kernel: "The signal to the child, then the exit of PID 1, then SIGKILL to the child, and the child's exit by it.",
     fixes: &[fixes::TINI_WAIT, fixes::SHELL_TRAP, fixes::SUPERVISOR],
     event_reasons: &[],
+    confirm: &[],
+    ignore: Some("When what the children were at may be cut off at any point, as with a reader that has no state."),
 };
 
 const CHILD_TOO_SLOW: Text = Text {
@@ -83,6 +98,10 @@ const CHILD_TOO_SLOW: Text = Text {
     kernel: "The signal to the process, which had a handler for it, and its exit by SIGKILL later.",
     fixes: &[fixes::FASTER, fixes::MORE_GRACE, fixes::SUPERVISOR, fixes::NGINX, fixes::POSTGRES],
     event_reasons: &["GracePeriodExceeded"],
+    confirm: &[],
+    ignore: Some(
+        "When somebody else takes up the work that is cut off, and the grace is as long as anybody is willing to wait.",
+    ),
 };
 
 const CHILD_IGNORED: Text = Text {
@@ -93,6 +112,8 @@ const CHILD_IGNORED: Text = Text {
     kernel: "A signal from PID 1 or below, dropped as it was sent, because the target ignores it.",
     fixes: &[fixes::SIG_IGN, fixes::STOP_SIGNAL],
     event_reasons: &["StopSignalIgnored"],
+    confirm: &[],
+    ignore: Some("When the child has nothing to lose. The wait for it is lost all the same."),
 };
 
 const STUCK: Text = Text {
@@ -104,6 +125,8 @@ const STUCK: Text = Text {
     kernel: "PID 1 alive at the SIGKILL, and no process left below it that had been alive at the stop signal.",
     fixes: &[fixes::FASTER, fixes::UWSGI, fixes::POSTGRES, fixes::MORE_GRACE, fixes::FROZEN],
     event_reasons: &["GracePeriodExceeded"],
+    confirm: &[],
+    ignore: Some("When the wait is wanted, as one for clients that leave by themselves, and the grace is its bound."),
 };
 
 const NO_HANDLER: Text = Text {
@@ -115,6 +138,8 @@ const NO_HANDLER: Text = Text {
     kernel: "No handler for the signal in the process when it was sent, and the exit of the process by that signal.",
     fixes: &[fixes::PYTHON, fixes::NODE, fixes::GO, fixes::PHP_FPM, fixes::HAPROXY, fixes::POLICY],
     event_reasons: &["NoSignalHandler"],
+    confirm: &[],
+    ignore: Some("Where there is nothing to clean up: no open requests, no state in memory."),
 };
 
 const PRESTOP_OVERRUN: Text = Text {
@@ -127,6 +152,8 @@ const PRESTOP_OVERRUN: Text = Text {
              is what the hook or the wait took.",
     fixes: &[fixes::PRESTOP, fixes::SIDECAR],
     event_reasons: &["PreStopConsumedGracePeriod"],
+    confirm: &[],
+    ignore: Some("When the hook does all there is to do, and the program behind it has nothing to save."),
 };
 
 const HOST_BROADCAST: Text = Text {
@@ -137,6 +164,11 @@ const HOST_BROADCAST: Text = Text {
     kernel: "The stop signal from the host's PID 1 to every process of the cgroup, within moments.",
     fixes: &[fixes::NODE_SHUTDOWN],
     event_reasons: &[],
+    confirm: &[],
+    ignore: Some(
+        "As far as the program goes, always: it is not its fault. For the node, where losing pods at a reboot is \
+         accepted.",
+    ),
 };
 
 const UNKNOWN: Text = Text {
@@ -147,4 +179,9 @@ const UNKNOWN: Text = Text {
     kernel: "A gap in the records, or a SIGKILL from its own parent onto a process that no signal had told.",
     fixes: &[fixes::AGENT],
     event_reasons: &["GracePeriodExceeded"],
+    confirm: &[],
+    ignore: Some(
+        "While it stays rare. If it comes back for one workload, follow its next stop with `signal-trace watch` on the \
+         node.",
+    ),
 };

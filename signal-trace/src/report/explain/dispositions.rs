@@ -25,6 +25,8 @@ const HANDLED: Text = Text {
     kernel: "The address of a function as the handler, when the signal was sent.",
     fixes: &[],
     event_reasons: &[],
+    confirm: &[],
+    ignore: None,
 };
 
 const WAITED: Text = Text {
@@ -34,6 +36,8 @@ const WAITED: Text = Text {
     kernel: "The signal was blocked when it came, and no longer pending later.",
     fixes: &[],
     event_reasons: &[],
+    confirm: &[],
+    ignore: None,
 };
 
 const NO_HANDLER: Text = Text {
@@ -44,6 +48,8 @@ const NO_HANDLER: Text = Text {
     kernel: "Result `ignored` for the signal, on a namespace init that had its default action set.",
     fixes: &[fixes::SHELL_EXEC, fixes::PYTHON, fixes::TINI],
     event_reasons: &[],
+    confirm: &[],
+    ignore: None,
 };
 
 const SIG_IGN: Text = Text {
@@ -53,6 +59,8 @@ const SIG_IGN: Text = Text {
     kernel: "SIG_IGN as the handler, when the signal was sent.",
     fixes: &[fixes::SIG_IGN, fixes::STOP_SIGNAL],
     event_reasons: &[],
+    confirm: &[],
+    ignore: None,
 };
 
 const UNREAD: Text = Text {
@@ -63,6 +71,8 @@ const UNREAD: Text = Text {
     kernel: "The signal was blocked, and still pending at the SIGKILL.",
     fixes: &[fixes::UNBLOCK],
     event_reasons: &[],
+    confirm: &[],
+    ignore: None,
 };
 
 const NEVER_RAN: Text = Text {
@@ -72,6 +82,8 @@ const NEVER_RAN: Text = Text {
     kernel: "The signal was not blocked, and still pending at the SIGKILL.",
     fixes: &[fixes::FROZEN],
     event_reasons: &[],
+    confirm: &[],
+    ignore: None,
 };
 
 const RERAISED: Text = Text {
@@ -83,6 +95,8 @@ const RERAISED: Text = Text {
     kernel: "A handler at the first signal, and the same signal again, from PID 1 to itself.",
     fixes: &[fixes::NODE, fixes::GO],
     event_reasons: &[],
+    confirm: &[],
+    ignore: None,
 };
 
 const DEFAULT_ACTION: Text = Text {
@@ -92,6 +106,8 @@ const DEFAULT_ACTION: Text = Text {
     kernel: "No handler, and an exit by the signal.",
     fixes: &[fixes::PYTHON, fixes::GO, fixes::POLICY],
     event_reasons: &[],
+    confirm: &[],
+    ignore: None,
 };
 
 const UNKNOWN: Text = Text {
@@ -102,4 +118,6 @@ const UNKNOWN: Text = Text {
     kernel: "No record of the signal to PID 1, or one that does not tell about its handler.",
     fixes: &[fixes::AGENT],
     event_reasons: &[],
+    confirm: &[],
+    ignore: None,
 };

@@ -19,6 +19,8 @@ const EARLY_EXIT: Text = Text {
     kernel: "Every process ended within a second of the stop signal.",
     fixes: &[fixes::EARLY],
     event_reasons: &[],
+    confirm: &[],
+    ignore: None,
 };
 
 const HELPERS_KILLED: Text = Text {
@@ -28,6 +30,8 @@ const HELPERS_KILLED: Text = Text {
     kernel: "The names of the processes that ended by SIGKILL.",
     fixes: &[],
     event_reasons: &[],
+    confirm: &[],
+    ignore: None,
 };
 
 const RERAISED: Text = Text {
@@ -39,4 +43,6 @@ const RERAISED: Text = Text {
     kernel: "The stop signal again, from the process to itself, after its default action was restored.",
     fixes: &[fixes::NODE, fixes::GO],
     event_reasons: &[],
+    confirm: &[],
+    ignore: None,
 };

@@ -248,3 +248,69 @@ pub(super) const SESSION: Fix = Fix {
            foreground, or tell it by its pid file.",
     example: &[],
 };
+
+pub(super) const REFUSED: Fix = Fix {
+    who: "Kernel",
+    what: "The last line of the agent's log names what is lacking: a capability that an admission policy took away, BTF, \
+           cgroup v2. `helm test` asks the same question from a pod of its own.",
+    example: &["helm test signal-trace -n signal-trace --logs"],
+};
+
+pub(super) const LET_IN: Fix = Fix {
+    who: "Network policy",
+    what: "Let the scraper in: name its namespace in `networkPolicy.from`, or leave that empty for everybody.",
+    example: &[],
+};
+
+pub(super) const SCRAPE_JOB: Fix = Fix {
+    who: "Prometheus",
+    what: "Call the job `signal-trace`, as the chart's PodMonitor and `deploy/prometheus/scrape.yaml` do, and give the \
+           PodMonitor the labels that your Prometheus selects.",
+    example: &["podMonitor:", "  enabled: true", "  labels: { release: prometheus }"],
+};
+
+pub(super) const POD_SECURITY: Fix = Fix {
+    who: "Pod security",
+    what: "Added capabilities and host paths are outside the baseline, so the namespace needs this label.",
+    example: &["kubectl label namespace signal-trace \\", "  pod-security.kubernetes.io/enforce=privileged"],
+};
+
+pub(super) const CPU: Fix = Fix {
+    who: "The agent",
+    what: "Give it processor time: no CPU limit, a higher request, and the priority class that the chart has.",
+    example: &["resources:", "  requests: { cpu: 50m }"],
+};
+
+pub(super) const STORM: Fix = Fix {
+    who: "The workload",
+    what: "Find who forks: the dashboard `Node agent` shows the records by kind. Often it is a probe that starts a shell \
+           every second, in many pods.",
+    example: &[],
+};
+
+pub(super) const READ_PODS: Fix = Fix {
+    who: "Access",
+    what: "Give the service account what the chart gives it: list and watch pods, get ReplicaSets and Jobs.",
+    example: &["helm upgrade signal-trace ... --set rbac.create=true"],
+};
+
+pub(super) const WRITE_EVENTS: Fix = Fix {
+    who: "Access",
+    what: "Give the service account what the chart gives it: create and patch events of `events.k8s.io`. Or switch the \
+           events off.",
+    example: &["helm upgrade signal-trace ... --set rbac.create=true"],
+};
+
+pub(super) const API_SERVER: Fix = Fix {
+    who: "API server",
+    what: "The agent's log says what it answers. If it cannot be reached at all, the network policy may not name its port: \
+           `networkPolicy.apiServerPorts`.",
+    example: &[],
+};
+
+pub(super) const NETWORK_VOLUME: Fix = Fix {
+    who: "Network volume",
+    what: "Bring its server back: the process ends by itself then. If the server is gone for good, take the mount away by \
+           force on the node.",
+    example: &["umount -f -l PATH"],
+};

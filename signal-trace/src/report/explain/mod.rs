@@ -4,6 +4,7 @@
 //! ASCII with code between backticks, so they are Markdown as they are. In a `brief`, `{init}` and `{signal}` stand
 //! for the process and the signal of one shutdown.
 
+mod alerts;
 mod causes;
 mod dispositions;
 mod findings;
@@ -16,6 +17,7 @@ use thiserror::Error;
 use crate::judge::shutdown::{Cause, Finding, InitDisposition, Outcome};
 use crate::similar::{nearest, plain};
 
+pub use alerts::Alert;
 pub use render::{markdown, write_entries, write_list};
 
 /// What a name is a name of.
@@ -29,19 +31,22 @@ pub enum Axis {
     InitDisposition,
     /// Advice that is no verdict.
     Finding,
+    /// What an operator is told of.
+    Alert,
 }
 
 impl Axis {
     /// All of them, in the order in which they are listed.
-    pub const ALL: [Self; 4] = [Self::Outcome, Self::Cause, Self::InitDisposition, Self::Finding];
+    pub const ALL: [Self; 5] = [Self::Outcome, Self::Cause, Self::InitDisposition, Self::Finding, Self::Alert];
 
-    /// Its field in a record.
+    /// Its field in a record, or what Prometheus calls it.
     pub fn field(self) -> &'static str {
         match self {
             Self::Outcome => "outcome",
             Self::Cause => "cause",
             Self::InitDisposition => "init_disposition",
             Self::Finding => "finding",
+            Self::Alert => "alert",
         }
     }
 
@@ -52,6 +57,7 @@ impl Axis {
             Self::Cause => "Where did the stop signal's way break?",
             Self::InitDisposition => "What did PID 1 do with the stop signal?",
             Self::Finding => "What else is worth knowing?",
+            Self::Alert => "What needs somebody?",
         }
     }
 }
@@ -65,12 +71,16 @@ pub struct Text {
     pub meaning: &'static str,
     /// How it comes about.
     pub how: &'static str,
-    /// What the kernel saw: the evidence.
+    /// The evidence: what the kernel saw, or what an alert counts.
     pub kernel: &'static str,
     /// What to change, the most usual first.
     pub fixes: &'static [Fix],
     /// The reasons of the Kubernetes events that come of it.
     pub event_reasons: &'static [&'static str],
+    /// Commands that show whether it is so, where they do not follow from the name.
+    pub confirm: &'static [&'static str],
+    /// When nothing need be done; none for what is a fact and no fault.
+    pub ignore: Option<&'static str>,
 }
 
 impl Text {
@@ -133,13 +143,20 @@ impl From<Finding> for Entry {
     }
 }
 
+impl From<Alert> for Entry {
+    fn from(alert: Alert) -> Self {
+        Self { axis: Axis::Alert, name: alert.name(), text: alerts::text(alert) }
+    }
+}
+
 /// Every name there is, axis by axis.
 pub fn all() -> Vec<Entry> {
     let outcomes = Outcome::ALL.into_iter().map(Entry::from);
     let causes = Cause::ALL.into_iter().map(Entry::from);
     let dispositions = InitDisposition::ALL.into_iter().map(Entry::from);
     let findings = Finding::ALL.into_iter().map(Entry::from);
-    outcomes.chain(causes).chain(dispositions).chain(findings).collect()
+    let alerts = Alert::ALL.into_iter().map(Entry::from);
+    outcomes.chain(causes).chain(dispositions).chain(findings).chain(alerts).collect()
 }
 
 /// No verdict has that name.
@@ -183,6 +200,25 @@ pub fn look_up(asked: &str) -> Result<Vec<Entry>, UnknownName> {
 }
 
 impl Entry {
+    /// Commands that show whether it is so, with kubectl or on the node; none for what is part of a record.
+    pub fn confirm(&self) -> Vec<String> {
+        match self.axis {
+            Axis::Outcome | Axis::Cause => {
+                let (field, name) = (self.axis.field(), self.name);
+                let seen = match self.text.event_reasons.first() {
+                    Some(reason) => format!("kubectl get events -A --field-selector reason={reason}"),
+                    None => format!(
+                        "kubectl -n signal-trace logs -l app.kubernetes.io/name=signal-trace --tail=-1 | \
+                         grep '\"{field}\":\"{name}\"'"
+                    ),
+                };
+                vec![seen, format!("signal-trace watch --filter {field}={name}")]
+            }
+            Axis::InitDisposition | Axis::Finding => Vec::new(),
+            Axis::Alert => self.text.confirm.iter().map(|&command| command.to_owned()).collect(),
+        }
+    }
+
     fn names(&self) -> impl Iterator<Item = &'static str> {
         std::iter::once(self.name).chain(self.text.event_reasons.iter().copied())
     }

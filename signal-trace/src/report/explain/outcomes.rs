@@ -23,6 +23,11 @@ const UNKNOWN: Text = Text {
     kernel: "A counter of lost records moved while the shutdown was going on, or its beginning is not in the record.",
     fixes: &[fixes::AGENT],
     event_reasons: &[],
+    confirm: &[],
+    ignore: Some(
+        "A few of them are the price of certainty: a shutdown that had begun before the agent did, or one under heavy \
+         load.",
+    ),
 };
 
 const OOM_KILLED: Text = Text {
@@ -34,6 +39,10 @@ const OOM_KILLED: Text = Text {
              the choice alone proves nothing.",
     fixes: &[fixes::MEMORY],
     event_reasons: &["OOMKilledDuringShutdown"],
+    confirm: &[],
+    ignore: Some(
+        "When the container holds nothing that a clean-up would save. The memory limit is worth a look all the same.",
+    ),
 };
 
 const FORCED: Text = Text {
@@ -44,6 +53,11 @@ const FORCED: Text = Text {
              configured grace was not that short.",
     fixes: &[fixes::STOPPER],
     event_reasons: &[],
+    confirm: &[],
+    ignore: Some(
+        "Wherever somebody wants it so: `docker kill` by hand, a job of a pipeline that is cancelled, a test that is \
+         torn down.",
+    ),
 };
 
 const GRACE_EXCEEDED: Text = Text {
@@ -63,6 +77,11 @@ const GRACE_EXCEEDED: Text = Text {
         fixes::MORE_GRACE,
     ],
     event_reasons: &[],
+    confirm: &[],
+    ignore: Some(
+        "When the grace is shorter than the work on purpose, as somebody else takes the work up again. The annotation \
+         `signal-trace.dev/expect: grace_exceeded` then keeps Kubernetes events about it away.",
+    ),
 };
 
 const CRASHED: Text = Text {
@@ -74,6 +93,8 @@ const CRASHED: Text = Text {
     kernel: "An exit by a signal that is not the stop signal, and not a kill from outside.",
     fixes: &[fixes::HANDLER_BUG],
     event_reasons: &["CrashedDuringShutdown"],
+    confirm: &[],
+    ignore: Some("When crashing is the last thing that a program does on purpose, with its state safe before."),
 };
 
 const DIED_ON_SIGNAL: Text = Text {
@@ -86,6 +107,11 @@ const DIED_ON_SIGNAL: Text = Text {
     kernel: "An exit by the stop signal, and no handler for it when it was sent.",
     fixes: &[fixes::PYTHON, fixes::NODE, fixes::GO, fixes::PHP_FPM, fixes::HAPROXY, fixes::POLICY],
     event_reasons: &[],
+    confirm: &[],
+    ignore: Some(
+        "Where there is nothing to clean up: no open requests, no state in memory. To end at once is then the best it \
+         can do.",
+    ),
 };
 
 const CHILDREN_KILLED: Text = Text {
@@ -106,6 +132,10 @@ const CHILDREN_KILLED: Text = Text {
         fixes::HELPERS,
     ],
     event_reasons: &["ChildrenKilled"],
+    confirm: &[],
+    ignore: Some(
+        "When those that were killed have nothing to lose: a `tail`, a `sleep`, a reader that goes on elsewhere.",
+    ),
 };
 
 const GRACEFUL: Text = Text {
@@ -117,4 +147,9 @@ const GRACEFUL: Text = Text {
     kernel: "An exit of every process that was alive at the stop signal, none of them by SIGKILL.",
     fixes: &[],
     event_reasons: &[],
+    confirm: &[],
+    ignore: Some(
+        "It is what should be. Look at it only where requests fail all the same: the finding `early_exit` says why \
+         they may.",
+    ),
 };

@@ -15,9 +15,9 @@ const LABEL: usize = 16;
 /// Those of the writer.
 pub fn write_list(out: &mut impl fmt::Write, style: &Style) -> fmt::Result {
     let entries = all();
-    let longest = entries.iter().map(|entry| entry.name.len()).max().unwrap_or(0);
-    let column = if is_narrow(style) { 4 } else { longest + 4 };
     for axis in Axis::ALL {
+        let names = entries.iter().filter(|entry| entry.axis == axis).map(|entry| entry.name.len());
+        let column = if is_narrow(style) { 4 } else { names.max().unwrap_or(0) + 4 };
         let mut heading = Line::new();
         heading.push(Paint::Strong, axis.question());
         if !is_narrow(style) {
@@ -67,7 +67,8 @@ fn write_entry(out: &mut impl fmt::Write, entry: Entry, style: &Style) -> fmt::R
         line.write(out, style)?;
     }
     let text = entry.text;
-    for (label, words) in [("Meaning", text.meaning), ("How it happens", text.how), ("The kernel saw", text.kernel)] {
+    let evidence = evidence_label(entry.axis);
+    for (label, words) in [("Meaning", text.meaning), ("How it happens", text.how), (evidence, text.kernel)] {
         out.write_char('\n')?;
         labelled(out, (label, Paint::Strong), words, style)?;
     }
@@ -75,7 +76,30 @@ fn write_entry(out: &mut impl fmt::Write, entry: Entry, style: &Style) -> fmt::R
         out.write_char('\n')?;
         labelled(out, ("As an event", Paint::Strong), &text.event_reasons.join(", "), style)?;
     }
+    if let Some(words) = text.ignore {
+        out.write_char('\n')?;
+        labelled(out, ("Ignore it", Paint::Strong), words, style)?;
+    }
+    for (index, command) in entry.confirm().iter().enumerate() {
+        if index == 0 {
+            let mut heading = Line::new();
+            heading.push(Paint::Strong, "To confirm");
+            out.write_char('\n')?;
+            heading.write(out, style)?;
+        }
+        let mut line = Line::new();
+        line.pad_to(4).push(Paint::Code, command.clone());
+        line.write(out, style)?;
+    }
     Ok(())
+}
+
+/// What the evidence of a name is.
+fn evidence_label(axis: Axis) -> &'static str {
+    match axis {
+        Axis::Outcome | Axis::Cause | Axis::InitDisposition | Axis::Finding => "The kernel saw",
+        Axis::Alert => "It counts",
+    }
 }
 
 /// The same as a section of Markdown, its heading at that level.
@@ -87,7 +111,11 @@ pub fn markdown(out: &mut impl fmt::Write, entry: Entry, level: usize) -> fmt::R
     writeln!(out, "{hashes} `{}`\n\n{}.\n", entry.name, sentence_case(&text.in_general()))?;
     writeln!(out, "{hashes}# Meaning\n\n{}\n", text.meaning)?;
     writeln!(out, "{hashes}# How it happens\n\n{}\n", text.how)?;
-    writeln!(out, "{hashes}# What the kernel saw\n\n{}", text.kernel)?;
+    writeln!(out, "{hashes}# {}\n\n{}", evidence_label(entry.axis), text.kernel)?;
+    let commands = entry.confirm();
+    if !commands.is_empty() {
+        writeln!(out, "\n{hashes}# To confirm\n\n```\n{}\n```", commands.join("\n"))?;
+    }
     if !text.fixes.is_empty() {
         writeln!(out, "\n{hashes}# What to change")?;
     }
@@ -96,6 +124,9 @@ pub fn markdown(out: &mut impl fmt::Write, entry: Entry, level: usize) -> fmt::R
         if !fix.example.is_empty() {
             writeln!(out, "\n```\n{}\n```", fix.example.join("\n"))?;
         }
+    }
+    if let Some(words) = text.ignore {
+        writeln!(out, "\n{hashes}# Ignore it\n\n{words}")?;
     }
     Ok(())
 }

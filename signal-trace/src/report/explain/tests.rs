@@ -14,12 +14,13 @@ fn entry_text(name: &str, style: &Style) -> String {
 #[test]
 fn every_name_has_words_and_none_has_too_many() {
     let all = all();
-    assert_eq!(all.len(), Outcome::ALL.len() + Cause::ALL.len() + InitDisposition::ALL.len() + Finding::ALL.len());
+    let verdicts = Outcome::ALL.len() + Cause::ALL.len() + InitDisposition::ALL.len() + Finding::ALL.len();
+    assert_eq!(all.len(), verdicts + Alert::ALL.len());
     for entry in &all {
         let (name, text) = (entry.name, entry.text);
         assert!((20..=90).contains(&text.in_general().len()), "{name}: {}", text.in_general());
         assert!(!text.brief.ends_with('.') && !text.in_general().contains(['{', '}']), "{name}");
-        for words in [text.meaning, text.how, text.kernel] {
+        for words in [text.meaning, text.how, text.kernel].into_iter().chain(text.ignore) {
             assert!((20..=340).contains(&words.len()), "{name}: {} characters: {words}", words.len());
             assert!(words.ends_with('.'), "{name}: {words}");
             assert!(words.matches('`').count().is_multiple_of(2), "{name}: {words}");
@@ -43,7 +44,11 @@ fn fixes_are_short_and_their_examples_fit_a_narrow_terminal() {
 fn texts_are_plain_ascii_with_single_spaces() {
     for entry in all() {
         let texts = [entry.text.brief, entry.text.meaning, entry.text.how, entry.text.kernel];
-        for text in texts.into_iter().chain(entry.text.fixes.iter().flat_map(|fix| [fix.who, fix.what])) {
+        for text in texts
+            .into_iter()
+            .chain(entry.text.ignore)
+            .chain(entry.text.fixes.iter().flat_map(|fix| [fix.who, fix.what]))
+        {
             assert!(text.is_ascii() && !text.contains("  ") && !text.contains('\n'), "{text:?}");
         }
     }
@@ -56,6 +61,20 @@ fn all_that_can_fail_says_what_to_change() {
     }
     for cause in Cause::ALL.into_iter().filter(|cause| *cause != Cause::None) {
         assert!(!Entry::from(cause).text.fixes.is_empty(), "{cause:?}");
+    }
+    for alert in Alert::ALL {
+        assert!(!Entry::from(alert).text.fixes.is_empty(), "{alert:?}");
+    }
+}
+
+#[test]
+fn verdicts_and_alerts_can_be_confirmed_and_ignored_and_facts_cannot() {
+    for entry in all() {
+        let (commands, ignore) = match entry.axis {
+            Axis::Outcome | Axis::Cause | Axis::Alert => (2, true),
+            Axis::InitDisposition | Axis::Finding => (0, false),
+        };
+        assert_eq!((entry.confirm().len(), entry.text.ignore.is_some()), (commands, ignore), "{}", entry.name);
     }
 }
 
@@ -99,8 +118,10 @@ fn lines_keep_to_the_width() {
             let text = entry_text(entry.name, &style);
             // Examples are not broken: on a narrow terminal they may stand out.
             let fixes: Vec<_> = look_up(entry.name).unwrap().iter().flat_map(|entry| entry.text.fixes).collect();
+            let commands: Vec<_> = look_up(entry.name).unwrap().iter().flat_map(Entry::confirm).collect();
+            let is_command = |line: &str| commands.iter().any(|command| line.ends_with(command));
             let is_code = |line: &str| fixes.iter().any(|fix| fix.example.iter().any(|code| line.ends_with(code)));
-            for line in text.lines().filter(|line| width >= 64 || !is_code(line)) {
+            for line in text.lines().filter(|line| !is_command(line) && (width >= 64 || !is_code(line))) {
                 assert!(line.width() <= width, "{width}: {line}");
             }
         }

@@ -1,0 +1,146 @@
+//! What is below `deploy/` and `docs/` says what the product says: runbooks are the texts of `explain`, the reference of
+//! metrics is a page of them, and the alerts are those that have a text.
+//!
+//! With `WRITE_FILES=1` in the environment, as `cargo xtask deploy` sets it, the files are written instead of compared.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use signal_trace::report::explain::{Alert, Axis, Entry, all, markdown};
+use signal_trace::report::metrics::Settings;
+use signal_trace::report::metrics::format::Format;
+use support::{at, container, lines, metrics, text, waited_in_vain};
+
+const RUNBOOKS: &str = "deploy/runbooks";
+const RULES: &str = "deploy/chart/rules";
+/// Where alerts send their readers.
+const PUBLISHED: &str = concat!(env!("CARGO_PKG_REPOSITORY"), "/blob/main/deploy/runbooks");
+
+#[test]
+fn every_verdict_and_every_alert_has_its_runbook() {
+    let entries: Vec<_> = all().into_iter().filter(|entry| runbook(entry).is_some()).collect();
+    let mut files = BTreeMap::new();
+    for entry in &entries {
+        let mut page = String::new();
+        markdown(&mut page, *entry, 1).unwrap();
+        files.insert(runbook(entry).unwrap(), page);
+    }
+    files.insert("README.md".to_owned(), index(&entries));
+    for (name, page) in &files {
+        in_step(&format!("{RUNBOOKS}/{name}"), page);
+    }
+    assert_eq!(files_below(&root().join(RUNBOOKS)), files.into_keys().collect::<Vec<_>>());
+}
+
+#[test]
+fn the_alerts_are_those_of_explain_and_lead_to_their_runbooks() {
+    let mut names = Vec::new();
+    for file in files_below(&root().join(RULES)) {
+        let rules = std::fs::read_to_string(root().join(RULES).join(file)).unwrap();
+        for rule in rules.split("- alert: ").skip(1) {
+            let name = rule.lines().next().unwrap();
+            assert!(rule.contains(&format!("runbook_url: {PUBLISHED}/{name}.md\n")), "{rule}");
+            for part in ["summary: ", "description: ", "severity: "] {
+                assert!(rule.contains(part), "{name} has no {part}");
+            }
+            names.push(name.to_owned());
+        }
+    }
+    names.sort();
+    names.dedup();
+    let mut expected = Alert::ALL.map(Alert::name);
+    expected.sort_unstable();
+    assert_eq!(names, expected);
+}
+
+#[test]
+fn the_reference_of_metrics_is_a_page_of_them() {
+    let metrics = metrics(Settings::default());
+    metrics.shutdown(&waited_in_vain(&container("cart", 1)), at(1));
+    metrics.last_event(SystemTime::now());
+    let page = text(&metrics, at(2), Format::Text);
+    let mut reference =
+        "# Metrics\n\nWhat `/metrics` serves, as it says of itself. Durations are in seconds; counters end \
+                         in `_total`; no metric is removed or renamed within a version.\n\n| metric | type | labels | \
+                         what it is |\n|---|---|---|---|\n"
+            .to_owned();
+    for help in lines(&page, "# HELP ") {
+        let (name, what) = help["# HELP ".len()..].split_once(' ').unwrap();
+        let kind = lines(&page, &format!("# TYPE {name} "))[0].rsplit(' ').next().unwrap();
+        writeln!(reference, "| `{name}` | {kind} | {} | {what} |", labels(&page, name)).unwrap();
+    }
+    in_step("docs/metrics.md", &reference);
+}
+
+/// The names of the labels of a metric's first sample, but for those of a histogram's buckets.
+fn labels(page: &str, name: &str) -> String {
+    let sample = lines(page, name)[0];
+    let Some((_, labels)) = sample.split_once('{') else { return "none".to_owned() };
+    let names = labels.split("\",").map(|label| label.split('=').next().unwrap());
+    names.filter(|name| *name != "le").collect::<Vec<_>>().join(", ")
+}
+
+/// Its file, if it is a verdict or an alert.
+fn runbook(entry: &Entry) -> Option<String> {
+    match entry.axis {
+        Axis::Outcome | Axis::Cause => Some(format!("{}/{}.md", entry.axis.field(), entry.name)),
+        Axis::Alert => Some(format!("{}.md", entry.name)),
+        Axis::InitDisposition | Axis::Finding => None,
+    }
+}
+
+fn index(entries: &[Entry]) -> String {
+    let mut page =
+        "# Runbooks\n\nOne for every alert and one for every verdict: what it means, how to confirm it, how to \
+                    mend it, when to ignore it. `signal-trace explain NAME` says the same on a terminal.\n"
+            .to_owned();
+    for axis in [Axis::Alert, Axis::Outcome, Axis::Cause] {
+        writeln!(page, "\n## {}\n\n| {} | in short |\n|---|---|", axis.question(), axis.field()).unwrap();
+        for entry in entries.iter().filter(|entry| entry.axis == axis) {
+            let file = runbook(entry).unwrap();
+            writeln!(page, "| [`{}`]({file}) | {} |", entry.name, entry.text.in_general()).unwrap();
+        }
+    }
+    page
+}
+
+/// Compares, or writes where that is asked for.
+fn in_step(path: &str, text: &str) {
+    let file = root().join(path);
+    if std::env::var_os("WRITE_FILES").is_some() {
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(&file, text).unwrap();
+    }
+    let found = std::fs::read_to_string(&file).unwrap_or_default();
+    assert!(found == text, "{path} is not what the code says: run `cargo xtask deploy`");
+}
+
+/// Paths of all files below, from there on, sorted.
+fn files_below(directory: &Path) -> Vec<String> {
+    let mut files = Vec::new();
+    let mut directories = vec![PathBuf::new()];
+    while let Some(below) = directories.pop() {
+        for entry in std::fs::read_dir(directory.join(&below)).unwrap() {
+            let entry = entry.unwrap();
+            let path = below.join(entry.file_name());
+            if entry.file_type().unwrap().is_dir() {
+                directories.push(path);
+            } else {
+                files.push(path.to_str().unwrap().to_owned());
+            }
+        }
+    }
+    files.sort();
+    files
+}
+
+/// Of the workspace.
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+}
