@@ -7,7 +7,10 @@
 mod bench;
 mod build;
 mod child;
+mod dashboards;
 mod demo;
+mod deploy;
+mod helm;
 mod machine;
 mod packages;
 mod rules;
@@ -61,6 +64,9 @@ enum Verb {
         #[arg(long)]
         keep_log: bool,
     },
+    /// Make what is generated below `deploy/` and `docs/` anew: manifests from the chart, runbooks and the reference of
+    /// metrics from the code.
+    Deploy,
     /// Measure: runs the benchmarks on this machine's kernel, as root.
     Bench {
         /// Which benchmarks of `signal-trace/benches`.
@@ -88,6 +94,7 @@ fn run(arguments: Arguments) -> Result<()> {
         Some(Verb::Test { all: true }) => test::run(test::Scope::All),
         Some(Verb::Vm { series, keep_log: false }) => vm::run(&series, vm::Logs::OfFailures),
         Some(Verb::Vm { series, keep_log: true }) => vm::run(&series, vm::Logs::All),
+        Some(Verb::Deploy) => deploy::write(),
         Some(Verb::Bench { benchmarks }) => bench::run(&benchmarks),
     }
 }

@@ -3,6 +3,7 @@
 #![expect(dead_code, reason = "every test binary uses its own part of this")]
 
 pub(crate) mod http;
+pub(crate) mod prometheus;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
