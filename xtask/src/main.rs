@@ -11,6 +11,7 @@ mod dashboards;
 mod demo;
 mod deploy;
 mod helm;
+mod image;
 mod machine;
 mod packages;
 mod rules;
@@ -67,6 +68,9 @@ enum Verb {
     /// Make what is generated below `deploy/` and `docs/` anew: manifests from the chart, runbooks and the reference of
     /// metrics from the code.
     Deploy,
+    /// Make the container image, without a container engine: an OCI archive with one static binary, and a bill of
+    /// materials.
+    Image(image::Options),
     /// Measure: runs the benchmarks on this machine's kernel, as root.
     Bench {
         /// Which benchmarks of `signal-trace/benches`.
@@ -95,6 +99,7 @@ fn run(arguments: Arguments) -> Result<()> {
         Some(Verb::Vm { series, keep_log: false }) => vm::run(&series, vm::Logs::OfFailures),
         Some(Verb::Vm { series, keep_log: true }) => vm::run(&series, vm::Logs::All),
         Some(Verb::Deploy) => deploy::write(),
+        Some(Verb::Image(options)) => image::run(&options),
         Some(Verb::Bench { benchmarks }) => bench::run(&benchmarks),
     }
 }

@@ -115,6 +115,16 @@ impl Toolchain {
         format!("{architecture}-unknown-linux-musl")
     }
 
+    /// Where it is installed.
+    pub(crate) fn sysroot(&self) -> &Path {
+        &self.sysroot
+    }
+
+    /// Adds the standard library for another target, unless it is there.
+    pub(crate) fn provide_target(&self, target: &str) -> Result<()> {
+        self.provide("target", target, Path::new(&format!("lib/rustlib/{target}/lib")))
+    }
+
     /// Adds a part of the toolchain, unless its files are there already.
     fn provide(&self, kind: &str, name: &str, proof: &Path) -> Result<()> {
         let present = || self.sysroot.join(proof).exists();
