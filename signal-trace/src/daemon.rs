@@ -20,6 +20,7 @@ use crate::event::{CgroupId, Event, EventKind, KernelTime, Pid};
 use crate::judge::shutdown::{ContainerFacts, Shutdown};
 use crate::judge::{CgroupChange, Input, Judge, Loss, Output, Spec};
 use crate::kernel::{Kernel, LoadError, Losses, Settings, TableError, Tracked, boot_time};
+use crate::recording::Recorder;
 use crate::report::metrics::KernelEvent;
 
 /// A record that nobody was woken for waits no longer than this.
@@ -93,6 +94,7 @@ pub struct Daemon {
     news: VecDeque<News>,
     losses: Losses,
     counters: Counters,
+    recorder: Option<Recorder>,
 }
 
 impl Daemon {
@@ -102,6 +104,15 @@ impl Daemon {
     ///
     /// See [`StartError`]; nothing stays attached.
     pub fn start(settings: &Settings, forms: Forms) -> Result<Self, StartError> {
+        Self::start_recording(settings, forms, None)
+    }
+
+    /// The same, and all that the judge is told goes to the recorder too.
+    ///
+    /// # Errors
+    ///
+    /// See [`StartError`]; nothing stays attached.
+    pub fn start_recording(settings: &Settings, forms: Forms, recorder: Option<Recorder>) -> Result<Self, StartError> {
         let proc = settings.host.proc.clone();
         let hierarchy = Hierarchy::find(&proc, View::Own, forms)?;
         let own_namespace =
@@ -118,6 +129,7 @@ impl Daemon {
             news: VecDeque::new(),
             losses: Losses::default(),
             counters: Counters::default(),
+            recorder,
         };
         // Attached first and read afterwards: what is made meanwhile is told twice rather than never.
         daemon.rescan()?;
@@ -183,6 +195,11 @@ impl Daemon {
         self.tell(Input::Spec(container, spec));
     }
 
+    /// A cgroup turned out to be no container's: what happens in it is nobody's shutdown.
+    pub fn disown(&mut self, cgroup: CgroupId) {
+        self.tell(Input::Cgroup(CgroupChange::Gone(cgroup)));
+    }
+
     /// What it counted.
     pub fn counters(&self) -> Counters {
         self.counters
@@ -206,6 +223,11 @@ impl Daemon {
     /// Shutdowns in the making.
     pub fn open_windows(&self) -> usize {
         self.judge.open_windows()
+    }
+
+    /// Why the recording ended early, if it did.
+    pub fn recording_failure(&self) -> Option<&io::Error> {
+        self.recorder.as_ref()?.failure()
     }
 
     /// The hierarchy it reads.
@@ -248,6 +270,9 @@ impl Daemon {
         }
         self.batch = batch;
         self.tell(Input::Tick);
+        if let Some(recorder) = &mut self.recorder {
+            recorder.flush();
+        }
     }
 
     /// Said before the records of the same drain: they may have been touched.
@@ -311,14 +336,14 @@ impl Daemon {
         let mut outputs = std::mem::take(&mut self.outputs);
         let found = self.new_container(&input);
         let gone = self.ending_container(&input);
-        self.judge.handle(input, boot_time(), &mut outputs);
+        self.judge_input(input, &mut outputs);
         self.news.extend(found.map(News::Found));
         let mut next = 0;
         // A snapshot is answered at once, and the answer may ask for more.
         while let Some(output) = outputs.get(next).cloned() {
             next += 1;
             if let Some(answer) = self.perform(output) {
-                self.judge.handle(answer, boot_time(), &mut outputs);
+                self.judge_input(answer, &mut outputs);
             }
         }
         outputs.clear();
@@ -338,6 +363,18 @@ impl Daemon {
             return None;
         };
         self.judge.index().facts(*id).map(|_| *id)
+    }
+
+    fn judge_input(&mut self, input: Input, outputs: &mut Vec<Output>) {
+        let now = boot_time();
+        if let Some(recorder) = &mut self.recorder {
+            // Time that goes by while nothing is due changes nothing.
+            let idle = matches!(input, Input::Tick) && self.judge.next_deadline().is_none_or(|due| due > now);
+            if !idle {
+                recorder.note(now, &input);
+            }
+        }
+        self.judge.handle(input, now, outputs);
     }
 
     fn perform(&mut self, output: Output) -> Option<Input> {

@@ -12,6 +12,7 @@ pub mod judge;
 pub mod kernel;
 pub mod kube;
 pub mod policy;
+pub mod recording;
 pub mod report;
 pub mod sandbox;
 mod similar;

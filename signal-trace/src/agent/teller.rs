@@ -150,10 +150,10 @@ mod tests {
     }
 
     /// Tells one of `names`, and says how many records there are and how many increments.
-    fn told(include: &[&str], pod: PodRecord, released: Released) -> (usize, f64) {
+    fn told(include: &[&str], pod: PodRecord, released: &Released) -> (usize, f64) {
         let log = Log::default();
         let mut teller = teller(log.clone(), include);
-        teller.tell(&released, &names(pod), moment(131.0));
+        teller.tell(released, &names(pod), moment(131.0));
         let lines = log.0.lock().unwrap().iter().filter(|byte| **byte == b'\n').count();
         (lines, increments(&teller.metrics))
     }
@@ -174,29 +174,29 @@ mod tests {
 
     #[test]
     fn a_shutdown_is_recorded_and_counted_once() {
-        assert_eq!(told(&[], cart_with(&[]), attributed()), (1, 1.0));
+        assert_eq!(told(&[], cart_with(&[]), &attributed()), (1, 1.0));
     }
 
     #[test]
     fn out_of_scope_nobody_is_told() {
-        assert_eq!(told(&["bank"], cart_with(&[]), attributed()), (0, 0.0));
+        assert_eq!(told(&["bank"], cart_with(&[]), &attributed()), (0, 0.0));
         let unselected = PodRecord { selected: false, ..cart_with(&[]) };
-        assert_eq!(told(&[], unselected, attributed()), (0, 0.0));
+        assert_eq!(told(&[], unselected, &attributed()), (0, 0.0));
     }
 
     #[test]
     fn what_its_author_wishes_ignored_is_only_recorded() {
         let ignored = cart_with(&[(ANNOTATION, json!({"signal-trace.dev/ignore": "app"}))]);
-        assert_eq!(told(&[], ignored, attributed()), (1, 0.0));
+        assert_eq!(told(&[], ignored, &attributed()), (1, 0.0));
         let another = cart_with(&[(ANNOTATION, json!({"signal-trace.dev/ignore": "log"}))]);
-        assert_eq!(told(&[], another, attributed()).1, 1.0);
+        assert_eq!(told(&[], another, &attributed()).1, 1.0);
     }
 
     #[test]
     fn a_container_of_no_pod_is_recorded_and_one_of_an_unknown_pod_is_counted_too() {
         let nameless = || Box::new(shutdown(99, "beef", 100.0, 1.0));
-        assert_eq!(told(&[], cart_with(&[]), Released::Attributed(nameless())), (1, 0.0));
-        assert_eq!(told(&[], cart_with(&[]), Released::Unattributed(nameless(), Unattributed::NoPod)), (1, 1.0));
+        assert_eq!(told(&[], cart_with(&[]), &Released::Attributed(nameless())), (1, 0.0));
+        assert_eq!(told(&[], cart_with(&[]), &Released::Unattributed(nameless(), Unattributed::NoPod)), (1, 1.0));
     }
 
     #[test]

@@ -8,6 +8,7 @@ pub mod explain;
 mod filter;
 mod names;
 mod output;
+pub mod replay;
 mod stopping;
 pub mod watch;
 
@@ -45,6 +46,8 @@ pub enum Command {
     Check(check::Check),
     /// Stop six containers of our own and show what each did with the signal
     Demo(demo::Demo),
+    /// Judge again what `watch --record` has recorded
+    Replay(replay::Replay),
     /// Say what a verdict means, how it comes about and how to mend it
     Explain(explain::Explain),
     /// A small program to stop
@@ -73,6 +76,7 @@ impl Cli {
             Command::Watch(watch) => watch.run().map(|()| ExitCode::SUCCESS),
             Command::Check(check) => check.run(),
             Command::Demo(demo) => demo.run(),
+            Command::Replay(replay) => replay.run().map(|()| ExitCode::SUCCESS),
             Command::Explain(explain) => explain.run().map(|()| ExitCode::SUCCESS),
             Command::App(_) => unreachable!("it has run above"),
         }

@@ -2,7 +2,6 @@
 //!
 //! Where there is no bundle a container has the names that its cgroup tells, which are none.
 
-use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -10,45 +9,40 @@ use tracing::debug;
 
 use crate::containers::Cgroup;
 use crate::containers::bundles::{Bundle, Bundles};
-use crate::event::CgroupId;
 use crate::judge::Spec;
 use crate::judge::shutdown::{Grace, GraceSource};
 
-/// The bundles, and the pods' sandboxes that they told of.
-pub(super) struct Names {
-    bundles: Bundles,
-    sandboxes: HashSet<CgroupId>,
+/// The bundles of this machine.
+pub(super) struct Names(Bundles);
+
+/// What a bundle tells.
+pub(super) enum Known {
+    /// Nothing.
+    Nothing,
+    /// What the container is called, and how it is stopped if that is told.
+    Spec(Spec),
+    /// It is a pod's sandbox: nobody's program.
+    Sandbox,
 }
 
 impl Names {
     /// In the usual places, and in these state folders of runtimes.
     pub(super) fn new(folders: &[PathBuf]) -> Self {
-        Self { bundles: Bundles::with_state_in(folders), sandboxes: HashSet::new() }
+        Self(Bundles::with_state_in(folders))
     }
 
-    /// What the judge should know of a container that was found.
-    pub(super) fn found(&mut self, cgroup: &Cgroup) -> Option<Spec> {
-        match self.bundles.find(&cgroup.container.as_ref()?.id) {
-            Ok(Some(bundle)) if bundle.sandbox == Some(true) => {
-                self.sandboxes.insert(cgroup.id);
-                None
-            }
-            Ok(bundle) => spec(&bundle?, cgroup),
+    /// Of the container that this cgroup is.
+    pub(super) fn of(&self, cgroup: &Cgroup) -> Known {
+        let Some(identity) = &cgroup.container else { return Known::Nothing };
+        match self.0.find(&identity.id) {
+            Ok(Some(bundle)) if bundle.sandbox == Some(true) => Known::Sandbox,
+            Ok(Some(bundle)) => spec(&bundle, cgroup).map_or(Known::Nothing, Known::Spec),
+            Ok(None) => Known::Nothing,
             Err(error) => {
                 debug!(%error, "a container has no names");
-                None
+                Known::Nothing
             }
         }
-    }
-
-    /// A cgroup is gone.
-    pub(super) fn gone(&mut self, id: CgroupId) {
-        self.sandboxes.remove(&id);
-    }
-
-    /// Whether it is a pod's sandbox: nobody's program, and never judged.
-    pub(super) fn is_sandbox(&self, id: CgroupId) -> bool {
-        self.sandboxes.contains(&id)
     }
 }
 

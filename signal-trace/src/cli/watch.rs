@@ -3,22 +3,24 @@
 //! Verdicts go to standard output and nothing else does: what is attached, what was lost and the closing counts go to
 //! standard error, so that a pipe reads only records.
 
-use std::io::{self, Write};
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::filter::Filter;
-use super::names::Names;
+use super::names::{Known, Names};
 use super::output::{Output, node_name, wall_clock};
 use super::{duration, ready_line, runtime};
 use crate::containers::path::{Forms, Services};
 use crate::daemon::{Daemon, News};
 use crate::instance::{Instance, Role};
-use crate::kernel::{LogLevel, Settings};
+use crate::kernel::{LogLevel, Settings, boot_time};
+use crate::recording::{Header, Recorder};
 use crate::report::style::Style;
 use crate::report::summary::Summary;
 
@@ -58,6 +60,11 @@ pub struct Watch {
     /// overlay-containers in it
     #[arg(long, value_name = "FOLDER")]
     runtime_state: Vec<PathBuf>,
+
+    /// Save what the verdicts are made of, of all containers, for `signal-trace replay`: names of processes and
+    /// containers, no arguments, no environment
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
 }
 
 impl Watch {
@@ -77,11 +84,12 @@ impl Watch {
         let services = if self.services { Services::Follow } else { Services::Skip };
         let forms = Forms { services, roots: self.root.clone() };
         let settings = Settings { log_level: self.kernel_log, ..Settings::default() };
-        let mut daemon = Daemon::start(&settings, forms)?;
+        let recorder = self.record.as_deref().map(start_recording).transpose()?;
+        let mut daemon = Daemon::start_recording(&settings, forms, recorder)?;
         eprintln!("{}", ready_line(&daemon));
 
         let mut output = if self.json { Output::json(node_name()) } else { Output::text() };
-        let mut names = Names::new(&self.runtime_state);
+        let names = Names::new(&self.runtime_state);
         let mut summary = Summary::default();
         let mut left = self.once;
         let period = self.period.unwrap_or(Duration::MAX);
@@ -96,16 +104,14 @@ impl Watch {
             };
             let shutdown = match news {
                 News::Found(cgroup) => {
-                    if let Some(spec) = names.found(&cgroup) {
-                        daemon.configure(cgroup.id, spec);
+                    match names.of(&cgroup) {
+                        Known::Nothing => {}
+                        Known::Spec(spec) => daemon.configure(cgroup.id, spec),
+                        Known::Sandbox => daemon.disown(cgroup.id),
                     }
                     continue;
                 }
-                News::Gone(id) => {
-                    names.gone(id);
-                    continue;
-                }
-                News::Shutdown(shutdown) if names.is_sandbox(shutdown.container.cgroup) => continue,
+                News::Gone(_) => continue,
                 News::Shutdown(shutdown) => shutdown,
             };
             if !self.filter.iter().all(|f| f.matches(&shutdown)) {
@@ -119,7 +125,11 @@ impl Watch {
                 other => other.context("cannot write a verdict")?,
             }
         }
-        close(&daemon, summary)
+        close(&daemon, summary)?;
+        match (&self.record, daemon.recording_failure()) {
+            (Some(file), Some(error)) => bail!("the recording in {} is not whole: {error}", file.display()),
+            (_, None) | (None, _) => Ok(()),
+        }
     }
 }
 
@@ -132,6 +142,13 @@ pub(super) fn kernel_log(text: &str) -> Result<LogLevel, String> {
         "trace" => Ok(LogLevel::Trace),
         _ => Err(format!("`{text}` is no level: use error, warn, info, debug or trace")),
     }
+}
+
+fn start_recording(file: &Path) -> anyhow::Result<Recorder> {
+    let header = Header::new(node_name(), boot_time(), jiff::Timestamp::now());
+    let create = || Recorder::start(BufWriter::new(File::create(file)?), &header);
+    create()
+        .with_context(|| format!("cannot record to {}: name a file in a folder that can be written to", file.display()))
 }
 
 fn close(daemon: &Daemon, mut summary: Summary) -> anyhow::Result<()> {

@@ -115,6 +115,16 @@ pub enum Output {
     Shutdown(Box<Shutdown>),
 }
 
+impl Output {
+    /// The verdict, if this is one.
+    pub fn into_shutdown(self) -> Option<Shutdown> {
+        match self {
+            Self::Shutdown(shutdown) => Some(*shutdown),
+            Self::Track { .. } | Self::Untrack(_) | Self::Snapshot(_) | Self::WindowClosed(_) => None,
+        }
+    }
+}
+
 /// The judge.
 #[derive(Debug)]
 pub struct Judge {

@@ -1,6 +1,7 @@
 //! Timelines: what was seen, line by line, and the verdict that is true.
 
 mod properties;
+mod recorded;
 mod timeline;
 
 use timeline::check;

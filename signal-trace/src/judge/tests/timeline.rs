@@ -59,12 +59,7 @@ pub(super) fn play(inputs: &[(KernelTime, Input)]) -> Vec<Shutdown> {
     for (now, input) in inputs {
         judge.handle(input.clone(), *now, &mut out);
     }
-    out.into_iter()
-        .filter_map(|output| match output {
-            Output::Shutdown(shutdown) => Some(*shutdown),
-            Output::Track { .. } | Output::Untrack(_) | Output::Snapshot(_) | Output::WindowClosed(_) => None,
-        })
-        .collect()
+    out.into_iter().filter_map(Output::into_shutdown).collect()
 }
 
 /// The start of every clock: far enough from zero that nothing underflows.

@@ -17,11 +17,12 @@ use crate::report::escape::is_hidden;
 #[error("no shutdown record: {0}")]
 pub struct ReadError(#[from] serde_json::Error);
 
-/// The line and its end in one write, so that lines of several writers do not mix.
+/// A record, or another object that is one line of a file: the line and its end in one write, so that lines of several
+/// writers do not mix.
 ///
 /// # Errors
 /// Those of the writer.
-pub fn write_line(out: &mut impl io::Write, record: &Record) -> io::Result<()> {
+pub fn write_line(out: &mut impl io::Write, record: &impl Serialize) -> io::Result<()> {
     let mut line = Vec::with_capacity(2048);
     record.serialize(&mut Serializer::with_formatter(&mut line, Clean))?;
     line.push(b'\n');
