@@ -1,6 +1,7 @@
 //! signal-trace: why containers do not shut down gracefully, read off the kernel.
 
 pub mod agent;
+pub mod audit;
 pub mod cli;
 pub mod containers;
 pub mod daemon;
@@ -11,9 +12,11 @@ pub mod instance;
 pub mod judge;
 pub mod kernel;
 pub mod kube;
+mod pattern;
 pub mod policy;
 pub mod recording;
 pub mod report;
 pub mod sandbox;
 mod similar;
 pub mod yaml;
+mod suggest;

@@ -6,6 +6,7 @@ use thiserror::Error;
 
 use crate::glob;
 use crate::judge::shutdown::Shutdown;
+use crate::pattern::glob;
 
 /// One condition.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,6 +2,7 @@
 
 pub mod agent;
 pub mod app;
+pub mod audit;
 pub mod check;
 pub mod demo;
 pub mod explain;
@@ -48,6 +49,8 @@ pub enum Command {
     Demo(demo::Demo),
     /// Judge again what `watch --record` has recorded
     Replay(replay::Replay),
+    /// Say which workloads of a fleet shut down gracefully, which do not, and who is at fault
+    Audit(audit::Audit),
     /// Say what a verdict means, how it comes about and how to mend it
     Explain(explain::Explain),
     /// A small program to stop
@@ -77,6 +80,7 @@ impl Cli {
             Command::Check(check) => check.run(),
             Command::Demo(demo) => demo.run(),
             Command::Replay(replay) => replay.run().map(|()| ExitCode::SUCCESS),
+            Command::Audit(audit) => audit.run(),
             Command::Explain(explain) => explain.run().map(|()| ExitCode::SUCCESS),
             Command::App(_) => unreachable!("it has run above"),
         }

@@ -11,17 +11,17 @@ use super::style::{Paint, Style};
 
 /// Pieces of text from left to right.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Line {
+pub(crate) struct Line {
     pieces: Vec<(Paint, String)>,
     width: usize,
 }
 
 impl Line {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::default()
     }
 
-    pub(super) fn push(&mut self, paint: Paint, text: impl Into<String>) -> &mut Self {
+    pub(crate) fn push(&mut self, paint: Paint, text: impl Into<String>) -> &mut Self {
         let text = text.into();
         self.width += text.width();
         self.pieces.push((paint, text));
@@ -29,31 +29,31 @@ impl Line {
     }
 
     /// Spaces up to that column, at least none.
-    pub(super) fn pad_to(&mut self, column: usize) -> &mut Self {
+    pub(crate) fn pad_to(&mut self, column: usize) -> &mut Self {
         if let Some(missing) = column.checked_sub(self.width).filter(|m| *m > 0) {
             self.push(Paint::Plain, " ".repeat(missing));
         }
         self
     }
 
-    pub(super) fn append(&mut self, other: Self) -> &mut Self {
+    pub(crate) fn append(&mut self, other: Self) -> &mut Self {
         self.width += other.width;
         self.pieces.extend(other.pieces);
         self
     }
 
     /// Without its colours.
-    pub(super) fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         self.pieces.iter().map(|(_, text)| text.as_str()).collect()
     }
 
     /// In columns.
-    pub(super) fn width(&self) -> usize {
+    pub(crate) fn width(&self) -> usize {
         self.width
     }
 
     /// With its end of line and without spaces before it.
-    pub(super) fn write(&self, out: &mut impl fmt::Write, style: &Style) -> fmt::Result {
+    pub(crate) fn write(&self, out: &mut impl fmt::Write, style: &Style) -> fmt::Result {
         let seen = self.pieces.iter().rposition(|(_, text)| !text.trim_end().is_empty()).map_or(0, |last| last + 1);
         for (index, (paint, text)) in self.pieces[..seen].iter().enumerate() {
             let text = if index + 1 == seen { text.trim_end() } else { text };
@@ -65,7 +65,7 @@ impl Line {
 }
 
 /// The text in lines of at most `width` columns, broken at spaces; what stands between backticks stays whole, if it can.
-pub(super) fn wrap(text: &str, width: usize) -> Vec<String> {
+pub(crate) fn wrap(text: &str, width: usize) -> Vec<String> {
     const GLUE: char = '\u{a0}';
     let mut in_code = false;
     let glued: String = text
@@ -83,7 +83,7 @@ pub(super) fn wrap(text: &str, width: usize) -> Vec<String> {
 }
 
 /// Lines as [`wrap`] makes them, with what stands between backticks painted as code.
-pub(super) fn prose(text: &str, width: usize, paint: Paint, style: &Style) -> Vec<Line> {
+pub(crate) fn prose(text: &str, width: usize, paint: Paint, style: &Style) -> Vec<Line> {
     let mut in_code = false;
     let ticks_are_seen = style.paint(Paint::Code) == anstyle::Style::new();
     wrap(text, width)

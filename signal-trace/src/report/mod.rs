@@ -10,7 +10,7 @@ pub mod escape;
 pub mod explain;
 pub mod http;
 pub mod json;
-mod line;
+pub(crate) mod line;
 pub mod metrics;
 pub mod style;
 pub mod summary;
@@ -18,7 +18,7 @@ pub mod table;
 pub mod text;
 mod timeline;
 mod way;
-mod words;
+pub(crate) mod words;
 
 #[cfg(test)]
 mod any;

@@ -20,25 +20,25 @@ pub enum Charset {
 
 /// What a block is drawn with.
 #[derive(Debug)]
-pub(super) struct Glyphs {
-    pub(super) good: &'static str,
-    pub(super) warn: &'static str,
-    pub(super) bad: &'static str,
-    pub(super) forced: &'static str,
-    pub(super) unknown: &'static str,
+pub(crate) struct Glyphs {
+    pub(crate) good: &'static str,
+    pub(crate) warn: &'static str,
+    pub(crate) bad: &'static str,
+    pub(crate) forced: &'static str,
+    pub(crate) unknown: &'static str,
     /// Between the two halves of a verdict.
-    pub(super) dot: &'static str,
+    pub(crate) dot: &'static str,
     /// Between a process name and its pid.
-    pub(super) pid: &'static str,
-    pub(super) ellipsis: &'static str,
-    pub(super) dash: &'static str,
-    pub(super) head: &'static str,
-    pub(super) broken: &'static str,
-    pub(super) ended: &'static str,
-    pub(super) times: &'static str,
-    pub(super) full: &'static str,
-    pub(super) half: &'static str,
-    pub(super) empty: &'static str,
+    pub(crate) pid: &'static str,
+    pub(crate) ellipsis: &'static str,
+    pub(crate) dash: &'static str,
+    pub(crate) head: &'static str,
+    pub(crate) broken: &'static str,
+    pub(crate) ended: &'static str,
+    pub(crate) times: &'static str,
+    pub(crate) full: &'static str,
+    pub(crate) half: &'static str,
+    pub(crate) empty: &'static str,
 }
 
 const UNICODE: Glyphs = Glyphs {
@@ -81,7 +81,7 @@ const ASCII: Glyphs = Glyphs {
 
 impl Charset {
     /// The characters that drawings are made of: a name that holds one is quoted.
-    pub(super) const DRAWING: &'static str = "·─▶╳■█▒░…";
+    pub(crate) const DRAWING: &'static str = "·─▶╳■█▒░…";
 
     /// From the locale's environment, in the order that POSIX gives its variables.
     pub fn from_locale(get: impl Fn(&str) -> Option<String>) -> Self {
@@ -90,14 +90,14 @@ impl Charset {
         if codeset.contains("utf-8") || codeset.contains("utf8") { Self::Unicode } else { Self::Ascii }
     }
 
-    pub(super) fn holds(self, c: char) -> bool {
+    pub(crate) fn holds(self, c: char) -> bool {
         match self {
             Self::Unicode => true,
             Self::Ascii => c.is_ascii(),
         }
     }
 
-    pub(super) fn glyphs(self) -> &'static Glyphs {
+    pub(crate) fn glyphs(self) -> &'static Glyphs {
         match self {
             Self::Unicode => &UNICODE,
             Self::Ascii => &ASCII,
@@ -155,12 +155,12 @@ impl Style {
         self.charset
     }
 
-    pub(super) fn glyphs(&self) -> &'static Glyphs {
+    pub(crate) fn glyphs(&self) -> &'static Glyphs {
         self.charset.glyphs()
     }
 
     /// The look of a paint here.
-    pub(super) fn paint(&self, paint: Paint) -> anstyle::Style {
+    pub(crate) fn paint(&self, paint: Paint) -> anstyle::Style {
         match self.colors {
             Colors::Plain => anstyle::Style::new(),
             Colors::Ansi => paint.ansi(),
@@ -170,7 +170,7 @@ impl Style {
 
 /// What a piece of text is, of which its look follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Paint {
+pub(crate) enum Paint {
     Plain,
     /// Less important than what stands around it.
     Dim,

@@ -13,7 +13,7 @@ use crate::judge::shutdown::{
 };
 
 /// A measured span: `0.2 ms`, `530 ms`, `4.0 s`, `312 s`.
-pub(super) fn measured(span: Duration) -> String {
+pub(crate) fn measured(span: Duration) -> String {
     let millis = span.as_secs_f64() * 1e3;
     match millis {
         0.0 => "0 s".to_owned(),
@@ -25,12 +25,12 @@ pub(super) fn measured(span: Duration) -> String {
 }
 
 /// A configured span: `30 s`, `1.5 s`.
-pub(super) fn configured(span: Duration) -> String {
+pub(crate) fn configured(span: Duration) -> String {
     if span.subsec_nanos() == 0 { format!("{} s", span.as_secs()) } else { format!("{:.1} s", span.as_secs_f64()) }
 }
 
 /// The name and the pid in the container, or in brackets the one on the host where that is all there is.
-pub(super) fn process(named: Named, charset: Charset) -> String {
+pub(crate) fn process(named: Named, charset: Charset) -> String {
     let name = escape::name(named.comm.as_bytes(), charset);
     match named.ns_pid {
         Some(pid) => format!("{name}{}{}", charset.glyphs().pid, pid.0),
@@ -39,7 +39,7 @@ pub(super) fn process(named: Named, charset: Charset) -> String {
 }
 
 /// Who sent a signal, and from where if not from inside.
-pub(super) fn sender(from: Named, origin: Where, result: Delivery, charset: Charset) -> String {
+pub(crate) fn sender(from: Named, origin: Where, result: Delivery, charset: Charset) -> String {
     match origin {
         Where::Kernel if result != Delivery::Teardown => "kernel".to_owned(),
         Where::Inside | Where::Kernel => process(from, charset),
@@ -50,7 +50,7 @@ pub(super) fn sender(from: Named, origin: Where, result: Delivery, charset: Char
 }
 
 /// What became of a signal, where that is worth a word.
-pub(super) fn delivery(result: Delivery) -> Option<&'static str> {
+pub(crate) fn delivery(result: Delivery) -> Option<&'static str> {
     match result {
         Delivery::Generated(Generated::Delivered) => None,
         Delivery::Generated(Generated::Ignored) => Some("ignored"),
@@ -63,7 +63,7 @@ pub(super) fn delivery(result: Delivery) -> Option<&'static str> {
 }
 
 /// How a process ended.
-pub(super) fn ended(status: ExitStatus) -> String {
+pub(crate) fn ended(status: ExitStatus) -> String {
     match status {
         ExitStatus::Code(code) => format!("exit code {code}"),
         ExitStatus::Signal(Signal::KILL) => "killed by SIGKILL".to_owned(),
@@ -71,7 +71,7 @@ pub(super) fn ended(status: ExitStatus) -> String {
     }
 }
 
-pub(super) fn killer(by: KilledBy) -> &'static str {
+pub(crate) fn killer(by: KilledBy) -> &'static str {
     match by {
         KilledBy::Runtime => "by the runtime",
         KilledBy::Teardown => "by the kernel, as PID 1 was gone",
@@ -81,7 +81,7 @@ pub(super) fn killer(by: KilledBy) -> &'static str {
     }
 }
 
-pub(super) fn confidence(confidence: Confidence) -> &'static str {
+pub(crate) fn confidence(confidence: Confidence) -> &'static str {
     match confidence {
         Confidence::Partial => "partial: the shutdown was not seen whole",
         Confidence::Observed => "observed: the order of signals and exits decides it",
@@ -90,7 +90,7 @@ pub(super) fn confidence(confidence: Confidence) -> &'static str {
 }
 
 /// Why the container was stopped; none where that is not known.
-pub(super) fn trigger(trigger: Trigger) -> Option<&'static str> {
+pub(crate) fn trigger(trigger: Trigger) -> Option<&'static str> {
     match trigger {
         Trigger::Delete => Some("the pod was deleted"),
         Trigger::Eviction => Some("the pod was evicted"),
@@ -105,7 +105,7 @@ pub(super) fn trigger(trigger: Trigger) -> Option<&'static str> {
     }
 }
 
-pub(super) fn grace_source(source: GraceSource) -> &'static str {
+pub(crate) fn grace_source(source: GraceSource) -> &'static str {
     match source {
         GraceSource::Deletion => "as the deletion asked for",
         GraceSource::Spec => "from the pod's spec",
@@ -118,7 +118,7 @@ pub(super) fn grace_source(source: GraceSource) -> &'static str {
 }
 
 /// How an outcome looks.
-pub(super) fn mood(outcome: Outcome, glyphs: &'static Glyphs) -> (Paint, &'static str) {
+pub(crate) fn mood(outcome: Outcome, glyphs: &'static Glyphs) -> (Paint, &'static str) {
     match outcome {
         Outcome::Graceful => (Paint::Good, glyphs.good),
         Outcome::DiedOnSignal | Outcome::ChildrenKilled => (Paint::Warn, glyphs.warn),
@@ -129,7 +129,7 @@ pub(super) fn mood(outcome: Outcome, glyphs: &'static Glyphs) -> (Paint, &'stati
 }
 
 /// The verdict in one sentence.
-pub(super) fn sentence(shutdown: &Shutdown, charset: Charset) -> String {
+pub(crate) fn sentence(shutdown: &Shutdown, charset: Charset) -> String {
     let (init, signal) = actors(shutdown, charset);
     let outcome = Entry::from(shutdown.verdict.outcome).text.of(&init, &signal);
     if shutdown.verdict.cause == Cause::None {
@@ -139,7 +139,7 @@ pub(super) fn sentence(shutdown: &Shutdown, charset: Charset) -> String {
 }
 
 /// What init did with the stop signal; none where that is not known.
-pub(super) fn disposition(shutdown: &Shutdown, charset: Charset) -> Option<String> {
+pub(crate) fn disposition(shutdown: &Shutdown, charset: Charset) -> Option<String> {
     let (init, signal) = actors(shutdown, charset);
     let is_known = shutdown.init_disposition != InitDisposition::Unknown;
     is_known.then(|| format!("{}.", Entry::from(shutdown.init_disposition).text.of(&init, &signal)))
@@ -152,15 +152,15 @@ fn actors(shutdown: &Shutdown, charset: Charset) -> (String, String) {
 }
 
 /// `1 process`, `2 processes`.
-pub(super) fn count(n: usize, one: &str, more: &str) -> String {
+pub(crate) fn count(n: usize, one: &str, more: &str) -> String {
     format!("{n} {}", if n == 1 { one } else { more })
 }
 
 /// So many names of a group are shown where there is room.
-pub(super) const NAMES: usize = 3;
+pub(crate) const NAMES: usize = 3;
 
 /// The first so many of them, and a sign that there are more.
-pub(super) fn first(names: &[Named], shown: usize, charset: Charset) -> String {
+pub(crate) fn first(names: &[Named], shown: usize, charset: Charset) -> String {
     let mut shown_names: Vec<String> = names.iter().take(shown).map(|named| process(*named, charset)).collect();
     if names.len() > shown {
         shown_names.push(charset.glyphs().ellipsis.to_owned());
@@ -169,7 +169,7 @@ pub(super) fn first(names: &[Named], shown: usize, charset: Charset) -> String {
 }
 
 /// The first so many of them, and how many more there are.
-pub(super) fn some(names: &[Named], shown: usize, charset: Charset) -> String {
+pub(crate) fn some(names: &[Named], shown: usize, charset: Charset) -> String {
     let mut text = first(&names[..shown.min(names.len())], shown, charset);
     if let Some(more) = names.len().checked_sub(shown).filter(|more| *more > 0) {
         text.push_str(&format!(" and {more} more"));

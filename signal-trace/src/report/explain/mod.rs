@@ -16,6 +16,7 @@ use thiserror::Error;
 
 use crate::judge::shutdown::{Cause, Finding, InitDisposition, Outcome};
 use crate::similar::{nearest, plain};
+use crate::suggest::{nearest, plain};
 
 pub use alerts::Alert;
 pub use render::{markdown, write_entries, write_list};

@@ -31,6 +31,7 @@ pub use self::names::{KernelEvent, KubeEvent, LossReason, Unattributed};
 use self::own::Own;
 use self::page::Page;
 use self::process::Process;
+pub(crate) use self::workloads::EDGES as SHUTDOWN_EDGES;
 use self::workloads::Workloads;
 use crate::event::{CgroupId, KernelTime};
 use crate::judge::shutdown::{ContainerFacts, Outcome, Shutdown};
