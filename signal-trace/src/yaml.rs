@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 
-use crate::similar::nearest;
+use crate::suggest::nearest;
 
 /// Largest file that is read.
 const MAX_BYTES: u64 = 1 << 20;
@@ -30,18 +30,6 @@ pub enum YamlError {
     TooLarge {
         /// Which.
         path: PathBuf,
-    },
-    /// A key that means nothing here.
-    #[error("{path}: line {line}: there is no key `{key}`: {way_out}")]
-    UnknownKey {
-        /// Which file.
-        path: PathBuf,
-        /// Line of the key.
-        line: u64,
-        /// What it says.
-        key: String,
-        /// What it may have been meant to say.
-        way_out: String,
     },
     /// It is no YAML, or a value is of the wrong kind.
     #[error("{path}: {problem}")]
@@ -74,23 +62,19 @@ pub fn read<T: DeserializeOwned>(path: &Path) -> Result<T, YamlError> {
 pub fn parse<T: DeserializeOwned>(text: &str, path: &Path) -> Result<T, YamlError> {
     let says_nothing = text.lines().all(|line| matches!(line.trim(), "" | "---") || line.trim().starts_with('#'));
     let text = if says_nothing { "{}" } else { text };
-    serde_saphyr::from_str(text).map_err(|error| explain(&error, path))
+    serde_saphyr::from_str(text)
+        .map_err(|error| YamlError::Malformed { path: path.to_owned(), problem: describe(&error) })
 }
 
-fn explain(error: &serde_saphyr::Error, path: &Path) -> YamlError {
-    let path = path.to_owned();
-    if let serde_saphyr::Error::SerdeUnknownField { field, expected, location } = error.without_snippet() {
-        let key = field.escape_debug().to_string();
-        return YamlError::UnknownKey { path, line: location.line(), key, way_out: suggest(field, expected) };
-    }
-    YamlError::Malformed { path, problem: error.without_snippet().to_string() }
-}
-
-fn suggest(name: &str, known: &[&str]) -> String {
-    match nearest(known.iter().copied(), name) {
+/// Where and what, with the key that may have been meant by one that does not exist.
+pub(crate) fn describe(error: &serde_saphyr::Error) -> String {
+    let error = error.without_snippet();
+    let serde_saphyr::Error::SerdeUnknownField { field, expected, location } = error else { return error.to_string() };
+    let way_out = match nearest(expected.iter().copied(), field) {
         Some(meant) => format!("did you mean `{meant}`?"),
-        None => format!("use one of {}", known.join(", ")),
-    }
+        None => format!("use one of {}", expected.join(", ")),
+    };
+    format!("line {}: there is no key `{}`: {way_out}", location.line(), field.escape_debug())
 }
 
 #[cfg(test)]

@@ -4,8 +4,8 @@
 
 use thiserror::Error;
 
-use crate::glob;
 use crate::kube::labels::{LabelError, Labels};
+use crate::pattern::glob;
 
 /// The rule.
 #[derive(Clone, Debug, Default)]
@@ -47,7 +47,7 @@ impl Scope {
 
     /// Whether pods of this namespace are told of.
     pub fn has_namespace(&self, namespace: &str) -> bool {
-        let any = |patterns: &[String]| patterns.iter().any(|pattern| glob::matches(pattern, namespace));
+        let any = |patterns: &[String]| patterns.iter().any(|pattern| glob(pattern, namespace));
         (self.include.is_empty() || any(&self.include)) && !any(&self.exclude)
     }
 }

@@ -13,7 +13,7 @@ use crate::containers::bundles::Bundles;
 use crate::judge::shutdown::{Cause, Outcome, Verdict};
 use crate::report::http::{Access, Token, TokenError};
 use crate::report::metrics::{self, PodLabel};
-use crate::similar::nearest;
+use crate::suggest::nearest;
 
 /// What the agent goes by.
 #[derive(Clone, Debug)]

@@ -4,7 +4,6 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
-use crate::glob;
 use crate::judge::shutdown::Shutdown;
 use crate::pattern::glob;
 
@@ -103,7 +102,7 @@ impl Filter {
     pub(super) fn matches(&self, shutdown: &Shutdown) -> bool {
         let holds = |key: Key| {
             key.of(shutdown).is_some_and(|value| {
-                glob::matches(&self.pattern, value)
+                glob(&self.pattern, value)
                     || (key == Key::Id && self.pattern.len() >= 6 && value.starts_with(&self.pattern))
             })
         };

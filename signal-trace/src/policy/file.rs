@@ -14,6 +14,7 @@ use super::{Compliance, Killed, of_verdict};
 use crate::judge::shutdown::{Cause, Outcome, Verdict};
 use crate::pattern::glob;
 use crate::suggest::nearest;
+use crate::yaml::describe;
 
 /// The rules that an audit and `check` judge by. Without a file they are the defaults.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -188,7 +189,8 @@ impl Policy {
     ///
     /// Where it is no policy; the message names the place and, for a key that is unknown, the one that was meant.
     pub fn parse(text: &str) -> Result<Self, PolicyError> {
-        let policy: Option<Self> = serde_saphyr::from_str(text).map_err(|error| unreadable(&error))?;
+        let policy: Option<Self> =
+            serde_saphyr::from_str(text).map_err(|error| PolicyError::Unreadable { message: describe(&error) })?;
         let policy = policy.unwrap_or_default();
         policy.check()?;
         Ok(policy)
@@ -317,18 +319,6 @@ fn date<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Date, D::Error> {
     text.parse().map_err(|_| de::Error::custom(format_args!("{text:?} is no day: write it as 2027-01-31")))
 }
 
-/// The parser's own message and place, and the key that may have been meant.
-fn unreadable(error: &serde_saphyr::Error) -> PolicyError {
-    let plain = error.without_snippet();
-    let mut message = plain.to_string();
-    if let serde_saphyr::Error::SerdeUnknownField { field, expected, .. } = plain
-        && let Some(meant) = nearest(expected.iter().copied(), field)
-    {
-        message.push_str(&format!("; did you mean `{meant}`?"));
-    }
-    PolicyError::Unreadable { message }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -355,7 +345,7 @@ mod tests {
         ] {
             let message = Policy::parse(text).unwrap_err().to_string();
             assert!(message.contains(&format!("`{key}`")) && message.contains("line"), "{message}");
-            assert!(message.ends_with(&format!("; did you mean `{meant}`?")), "{message}");
+            assert!(message.ends_with(&format!(": did you mean `{meant}`?")), "{message}");
         }
     }
 

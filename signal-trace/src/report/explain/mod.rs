@@ -15,7 +15,6 @@ mod render;
 use thiserror::Error;
 
 use crate::judge::shutdown::{Cause, Finding, InitDisposition, Outcome};
-use crate::similar::{nearest, plain};
 use crate::suggest::{nearest, plain};
 
 pub use alerts::Alert;
