@@ -96,6 +96,10 @@ impl Attribution {
             deletion.filter(|_| shutdown.stop_signal.is_some()).map(|(since, _)| shutdown.opened.since(since));
         let Binding::Named { name, started } = &tracked.binding else { return };
         let Some(container) = pod.record.container(name) else { return };
+        if !container.has_pre_stop && container.kind != Kind::Sidecar {
+            // What passes before a stop that nothing holds up is the kubelet's own time: no hook's, and out of no grace.
+            shutdown.prestop = shutdown.prestop.map(|_| Duration::ZERO);
+        }
         let stop = Stop {
             trigger: shutdown.trigger,
             deletion: deletion.and_then(|(_, deletion)| deletion),
@@ -142,7 +146,8 @@ impl Attribution {
         if is_monitor(pod, shutdown) {
             return Resolution::Unattributed(Unattributed::UnsupportedRuntime);
         }
-        if pod.record.ids_are_complete() && pod.updated >= tracked.found.after(SURELY_TOLD) {
+        let told = pod.updated >= tracked.found.after(SURELY_TOLD) || self.came_first(tracked);
+        if pod.record.ids_are_complete() && told {
             return Resolution::Sandbox;
         }
         let until = shutdown.ended.after(ID_WAIT);
@@ -156,6 +161,15 @@ impl Attribution {
         } else {
             Resolution::Unattributed(Unattributed::MetadataLate)
         }
+    }
+
+    /// It was made before everything else of its pod, as the sandbox is: pods that live for a moment have no other sign.
+    /// What was there before this program came was found in no order.
+    fn came_first(&self, tracked: &Tracked) -> bool {
+        let siblings = tracked.pod_uid.as_ref().and_then(|uid| self.of_pod.get(uid)).into_iter().flatten();
+        let mut others = siblings.filter_map(|id| self.containers.get(id)).filter(|other| other.id != tracked.id);
+        others.next().is_some_and(|other| other.found > tracked.found)
+            && others.all(|other| other.found > tracked.found)
     }
 }
 

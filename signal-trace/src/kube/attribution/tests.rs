@@ -182,8 +182,16 @@ fn a_deleted_pod() {
     let (resolution, shutdown) = world.app(106.3, 24.0, 130.3);
     assert_eq!(resolution, Resolution::Known, "no wait");
     assert_eq!(shutdown.trigger, Trigger::Delete);
-    assert_eq!(shutdown.prestop, Some(Duration::from_secs(6)));
+    assert_eq!(shutdown.prestop, Some(Duration::ZERO), "there is no hook: the kubelet was slow");
     assert_eq!(shutdown.container.pod.as_ref().unwrap().workload.as_ref().unwrap().kind, "Deployment");
+}
+
+#[test]
+fn a_hook_takes_the_time_from_the_deletion_to_the_stop() {
+    let hook = ("/spec/containers/0/lifecycle", json!({ "preStop": { "exec": { "command": ["sleep", "6"] } } }));
+    let mut world = World::settled();
+    world.applied(100.3, with(&[&[hook], &deletion(100, 30)]));
+    assert_eq!(world.app(106.3, 24.0, 130.3).1.prestop, Some(Duration::from_secs(6)));
 }
 
 #[test]
@@ -197,7 +205,7 @@ fn the_kubelets_own_last_deletion_changes_nothing() {
     assert_eq!(world.specs(), []);
     let (_, shutdown) = world.app(100.2, 4.0, 105.0);
     assert_eq!(shutdown.grace, seconds(4, GraceSource::Deletion));
-    assert_eq!(shutdown.prestop, Some(Duration::from_millis(200)));
+    assert_eq!(shutdown.prestop, Some(Duration::ZERO));
 }
 
 #[test]
@@ -245,6 +253,19 @@ fn a_sandbox_is_known_by_its_id_once_the_ids_of_all_containers_are() {
     assert_eq!(world.pause(5.0, 5.0), Resolution::Wait(kernel(35.0)), "just made: its id may still come");
     world.applied(100.0, cart_with(&deletion(100, 4)));
     assert_eq!(world.pause(104.2, 104.3), Resolution::Sandbox);
+}
+
+#[test]
+fn the_sandbox_of_a_pod_that_lived_for_a_moment() {
+    let mut world = World::default();
+    world.found(0.0, PAUSE, &"0".repeat(64));
+    world.found(0.4, APP, &id_of("app"));
+    world.applied(1.0, record(&cart()));
+    world.deleted(1.2, cart_with(&deletion(1, 0)));
+    assert_eq!(world.pause(1.5, 1.5), Resolution::Sandbox, "made before all else");
+    world.found(1.6, 12, &"1".repeat(64));
+    let later = shutdown(12, &"1".repeat(64), 1.7, 0.0);
+    assert_ne!(world.index.resolve(&later, kernel(60.0)), Resolution::Sandbox, "the sandbox was before it");
 }
 
 #[test]
