@@ -95,10 +95,13 @@ pub struct Stop {
 pub fn grace(pod: &PodRecord, container: &ContainerRecord, stop: Stop) -> Grace {
     let spec = floored(pod.grace_seconds, GraceSource::Spec);
     if let Some(deletion) = stop.deletion {
-        return floored(deletion.grace_seconds, GraceSource::Deletion);
+        // The kubelet no longer hears of a deletion that is forced while the grace of another runs.
+        return unless_outlived(floored(deletion.grace_seconds, GraceSource::Deletion), spec, stop.killed_after);
     }
     match stop.trigger {
-        Trigger::Probe => own_grace(probe_that_failed(container, stop.started)).unwrap_or(spec),
+        // A probe's own grace is for restarts: where none follows, the pod ends, and has its own.
+        Trigger::Probe => own_grace(probe_that_failed(container, stop.started))
+            .map_or(spec, |probe| unless_outlived(probe, spec, stop.killed_after)),
         Trigger::Eviction | Trigger::Preemption | Trigger::NodeShutdown => overridden(spec, stop.killed_after),
         Trigger::Unknown if stop.killed_after.is_some() => overridden(spec, stop.killed_after),
         Trigger::Delete
@@ -119,6 +122,15 @@ pub fn longest_grace(pod: &PodRecord, container: &ContainerRecord, deletion: Opt
     let spec = floored(pod.grace_seconds, GraceSource::Spec);
     let probes = [container.liveness, container.startup].into_iter().filter_map(own_grace);
     probes.fold(spec, |longest, probe| if probe.period > longest.period { probe } else { longest })
+}
+
+/// The grace that was asked for, unless the kill came so much later that only the pod's own explains it.
+fn unless_outlived(asked: Grace, spec: Grace, killed_after: Option<Duration>) -> Grace {
+    let within = |grace: Grace, after| grace.period.is_none_or(|period| after <= period + GRACE_TOLERANCE);
+    match killed_after {
+        Some(after) if !within(asked, after) && within(spec, after) => spec,
+        Some(_) | None => asked,
+    }
 }
 
 /// The probe whose failure ended the container: until it has started, only the startup probe runs.

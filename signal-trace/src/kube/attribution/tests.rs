@@ -233,6 +233,27 @@ fn a_forced_deletion_gets_the_floor_from_an_object_that_is_gone() {
 }
 
 #[test]
+fn a_deletion_that_is_forced_while_another_runs_shortens_nothing() {
+    let mut world = World::settled();
+    world.applied(100.0, cart_with(&deletion(100, 4)));
+    world.applied(101.0, cart_with(&deletion(101, 0)));
+    world.deleted(101.0, cart_with(&deletion(101, 0)));
+    assert_eq!(world.app(100.1, 4.0, 104.2).1.grace, seconds(4, GraceSource::Spec), "which is what the first one had");
+    assert_eq!(world.app(100.1, 2.0, 104.2).1.grace, seconds(2, GraceSource::Floor));
+    assert_eq!(world.app(100.1, 60.0, 161.0).1.grace, seconds(2, GraceSource::Floor), "nothing explains that");
+}
+
+#[test]
+fn a_probes_own_grace_is_for_restarts() {
+    let mut world = World::settled();
+    world.applied(54.0, with(&[&restarted()]));
+    assert_eq!(world.app(50.0, 3.0, 54.0).1.grace, seconds(3, GraceSource::Probe));
+    assert_eq!(world.app(50.0, 4.0, 54.0).1.grace, seconds(3, GraceSource::Probe));
+    let pod_ended = world.app(45.0, 4.5, 54.0).1;
+    assert_eq!(pod_ended.grace, seconds(4, GraceSource::Spec));
+}
+
+#[test]
 fn the_news_of_a_deletion_and_the_time_that_is_written_in_it() {
     let since = |arrives: f64, asked: i64| {
         let mut world = World::settled();
