@@ -10,6 +10,7 @@ mod child;
 mod dashboards;
 mod demo;
 mod deploy;
+mod e2e;
 mod helm;
 mod image;
 mod machine;
@@ -65,6 +66,11 @@ enum Verb {
         #[arg(long)]
         keep_log: bool,
     },
+    /// Run the agent on a real Kubernetes node, made for it and removed again, and hold its verdicts against the cases.
+    ///
+    /// Builds Kubernetes and containerd from their Go modules the first time, which takes minutes and needs Go; brings the
+    /// node up in a network namespace of its own, as root.
+    E2e(e2e::Options),
     /// Make what is generated below `deploy/` and `docs/` anew: manifests from the chart, runbooks and the reference of
     /// metrics from the code.
     Deploy,
@@ -98,6 +104,7 @@ fn run(arguments: Arguments) -> Result<()> {
         Some(Verb::Test { all: true }) => test::run(test::Scope::All),
         Some(Verb::Vm { series, keep_log: false }) => vm::run(&series, vm::Logs::OfFailures),
         Some(Verb::Vm { series, keep_log: true }) => vm::run(&series, vm::Logs::All),
+        Some(Verb::E2e(options)) => e2e::run(&options),
         Some(Verb::Deploy) => deploy::write(),
         Some(Verb::Image(options)) => image::run(&options),
         Some(Verb::Bench { benchmarks }) => bench::run(&benchmarks),

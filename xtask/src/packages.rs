@@ -19,6 +19,8 @@ pub(crate) struct Package {
 pub(crate) const BUSYBOX: &str = "/bin/busybox";
 /// A second shell for them, whose traps and jobs differ.
 pub(crate) const BASH: &str = "/bin/bash-static";
+/// An init that passes signals on, for containers.
+pub(crate) const TINI: &str = "/usr/bin/tini-static";
 /// The keys that Debian's archives are signed with, of all releases.
 pub(crate) const DEBIAN_KEYS: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
@@ -35,6 +37,18 @@ pub(crate) const MACHINES: [Package; 4] = [
     Package { name: "busybox-static", missing: || !static_file(BUSYBOX) },
     Package { name: "bash-static", missing: || !static_file(BASH) },
     Package { name: "debian-archive-keyring", missing: || !Path::new(DEBIAN_KEYS).exists() },
+];
+
+/// A Kubernetes node of our own, beside what is built for it: its network, its certificates, and what its pods run.
+pub(crate) const NODE: [Package; 7] = [
+    Package { name: "iproute2", missing: || machine::find("ip").is_none() },
+    Package { name: "openssl", missing: || machine::find("openssl").is_none() },
+    Package { name: "busybox-static", missing: || !static_file(BUSYBOX) },
+    Package { name: "bash-static", missing: || !static_file(BASH) },
+    Package { name: "tini", missing: || !static_file(TINI) },
+    // runc is built with it, which asks for it in this way.
+    Package { name: "libseccomp-dev", missing: || !Path::new("/usr/include/seccomp.h").exists() },
+    Package { name: "pkg-config", missing: || machine::find("pkg-config").is_none() },
 ];
 
 /// Who scrapes the metrics, and checks their form.

@@ -1,0 +1,240 @@
+//! `e2e`: the agent on a real Kubernetes node, against cases that say what it must and must not say.
+//!
+//! `programs` builds what a node consists of, `node` brings one up apart from the machine, `case` is the form of the
+//! cases below `xtask/e2e/cases/`, `runner` plays them and `check` judges the agent; `faults` are what goes wrong around
+//! it and cannot be said in a file. Building is done as whoever asks for
+//! it, all the rest as root.
+
+mod agent;
+mod board;
+mod case;
+mod check;
+mod cluster;
+mod faults;
+mod images;
+mod metrics;
+mod node;
+mod pattern;
+mod pki;
+mod process;
+mod programs;
+mod proxy;
+mod runner;
+mod signals;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+use serde_json::Value;
+
+use crate::setup::Voice;
+use crate::{build, child, machine, packages, setup, table};
+use board::Board;
+use case::Case;
+use cluster::Cluster;
+use faults::{Fault, Lab};
+use node::Node;
+use runner::{Bed, Outcome};
+use signals::Interrupt;
+
+/// How it is run.
+#[derive(Args, Debug)]
+pub(crate) struct Options {
+    /// Keep the node up after the cases, until Ctrl-C, and say how to use it.
+    #[arg(long)]
+    keep: bool,
+    /// Use the node that another `e2e --keep` holds, by the kubeconfig that it named.
+    #[arg(long, value_name = "FILE", conflicts_with = "keep")]
+    kubeconfig: Option<PathBuf>,
+    /// Only these, with `*` for any text; without any: all.
+    #[arg(long, value_name = "NAME")]
+    case: Vec<String>,
+    /// Only the cases that are marked as quick.
+    #[arg(long)]
+    quick: bool,
+    /// The product, built by whoever became root to run this.
+    #[arg(long, hide = true, value_name = "FILE")]
+    built: Option<PathBuf>,
+}
+
+/// Builds, brings the node up, plays the cases, and fails if one of them does.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    machine::require_linux()?;
+    machine::require_tracing()?;
+    let cases = chosen(options)?;
+    let Some(product) = &options.built else {
+        packages::provide(&packages::NODE)?;
+        programs::provide()?;
+        let product = build::product(&setup::run(Voice::OnlyWork)?)?;
+        // The same again, as root.
+        let mut ourselves = machine::as_root(std::env::current_exe()?)?;
+        return child::show(ourselves.args(std::env::args_os().skip(1)).arg("--built").arg(product));
+    };
+    let interrupt = Interrupt::note()?;
+    let directory = machine::workspace().join("target/e2e");
+    let bin = directory.join("bin");
+    let started = Instant::now();
+    let mut node = match &options.kubeconfig {
+        Some(kubeconfig) => {
+            ensure!(*kubeconfig == node::admin(), "a kept node's kubeconfig is {}", node::admin().display());
+            node::enter()?;
+            None
+        }
+        None => Some(Node::up(&bin, &directory.join("log"), &interrupt)?),
+    };
+    anstream::eprintln!("{0}node ready after {1:.1} s{0:#}", child::GOOD, started.elapsed().as_secs_f64());
+    let cluster = Cluster { bin };
+    let faults = if options.quick { Vec::new() } else { faults::chosen(&options.case, node.is_some()) };
+    let plan = Plan { cases: &cases, faults: &faults, product, directory: &directory };
+    let result = play(&plan, &cluster, node.as_mut(), &interrupt);
+    if options.kubeconfig.is_some() {
+        // What is left of this run would be in the way of the next.
+        drop(cluster.ask(&format!(
+            "delete namespaces --selector {}={} --wait=false",
+            cluster::RUN,
+            std::process::id()
+        )));
+    }
+    if options.keep {
+        keep(&cluster, &interrupt);
+    }
+    drop(node);
+    result
+}
+
+fn chosen(options: &Options) -> Result<Vec<Case>> {
+    let mut cases = Case::all(&machine::workspace().join("xtask/e2e/cases"))?;
+    let named = |case: &Case| options.case.iter().any(|pattern| pattern::text_matches(pattern, &case.name));
+    cases.retain(|case| (options.case.is_empty() || named(case)) && (case.quick || !options.quick));
+    let faults = faults::chosen(&options.case, options.kubeconfig.is_none());
+    ensure!(!cases.is_empty() || !faults.is_empty(), "there is no such case below xtask/e2e/cases");
+    Ok(cases)
+}
+
+/// What is played, with what.
+struct Plan<'a> {
+    cases: &'a [Case],
+    faults: &'a [&'static Fault],
+    product: &'a Path,
+    directory: &'a Path,
+}
+
+fn play(plan: &Plan<'_>, cluster: &Cluster, node: Option<&mut Node>, interrupt: &Interrupt) -> Result<()> {
+    let Plan { cases, faults, directory, .. } = *plan;
+    let board = Board::new(interrupt.clone());
+    for old in ["agent.log", "records.jsonl"] {
+        drop(fs::remove_file(directory.join(old)));
+    }
+    let kubeconfig = rights(cluster)?;
+    let setup = agent::Setup { program: plan.product.to_owned(), kubeconfig, directory: directory.to_owned() };
+    let watches = cluster.watch(&board);
+    let started = Instant::now();
+    let run = std::process::id().to_string();
+    let mut ended = Ok(());
+    let mut outcomes = Vec::new();
+    if !cases.is_empty() {
+        let mut agent = setup.start(&board)?;
+        agent.ready(&board)?;
+        outcomes = Bed { cluster, board: &board, run: run.clone() }.run(cases);
+        ended = agent.end();
+        runner::close(&mut outcomes, &board.look());
+    }
+    let strays: Vec<_> = strays(&board.look()).into_iter().cloned().collect();
+    let mut lab = Lab { cluster, board: &board, setup, node, run };
+    let endured = faults::run(faults, &mut lab)?;
+    let failed = report(&outcomes, &endured, &board.look(), directory, started.elapsed())?;
+    drop(watches);
+    ended?;
+    ensure!(strays.is_empty(), "records about containers of no pod: {strays:?}");
+    let total = cases.len() + faults.len();
+    ensure!(
+        failed == 0,
+        "{failed} of {total} cases failed; the agent's words are in {}",
+        agent::log(directory).display()
+    );
+    Ok(())
+}
+
+/// Gives the agent its account, and returns its kubeconfig.
+fn rights(cluster: &Cluster) -> Result<PathBuf> {
+    if cluster.ask("get namespace signal-trace").is_err() {
+        cluster.apply(include_str!("../e2e/config/agent.yaml"))?;
+    }
+    let token = cluster.ask("create token agent --namespace signal-trace --duration 24h")?;
+    let file = Path::new(node::STATE).join("agent.kubeconfig");
+    pki::Authority::existing(&node::pki()).token_kubeconfig(token.trim(), node::SERVER, &file)?;
+    Ok(file)
+}
+
+/// Records that belong to no namespace and yet to this node.
+fn strays(seen: &board::Seen) -> Vec<&Value> {
+    let ours = |record: &&Value| record["container"]["cgroup"].as_str().is_none_or(|path| path.contains(node::NAME));
+    seen.records.iter().filter(|record| record["pod"].is_null()).filter(ours).collect()
+}
+
+/// Prints the table and what is wrong; how many cases are.
+fn report(
+    outcomes: &[Outcome<'_>],
+    faults: &[faults::Outcome],
+    seen: &board::Seen,
+    directory: &Path,
+    took: Duration,
+) -> Result<usize> {
+    let mut rows: Vec<_> = outcomes
+        .iter()
+        .map(|outcome| {
+            let expected = outcome.case.verdicts.iter().map(|expected| (&expected.record, expected.times));
+            let got = seen.records_of(&outcome.namespace).map(|record| (record, 1));
+            [
+                outcome.case.name.clone(),
+                runner::verdicts(expected),
+                runner::verdicts(got),
+                format!("{:>7.1}", outcome.seconds),
+                if outcome.problems.is_empty() { "ok" } else { "failed" }.into(),
+            ]
+        })
+        .collect();
+    rows.extend(faults.iter().map(|outcome| {
+        let seconds = format!("{:>7.1}", outcome.seconds);
+        let result = if outcome.problem.is_none() { "ok" } else { "failed" };
+        [outcome.fault.to_owned(), String::new(), String::new(), seconds, result.to_owned()]
+    }));
+    print!("\n{}", table::render(["case", "expected", "got", "seconds", "result"], &rows));
+    let wrong: Vec<_> = outcomes.iter().filter(|outcome| !outcome.problems.is_empty()).collect();
+    for outcome in &wrong {
+        anstream::eprintln!("\n{0}{1}{0:#}: {2}", child::ERROR, outcome.case.name, outcome.case.about);
+        for problem in &outcome.problems {
+            anstream::eprintln!("  {problem}");
+        }
+        let file = directory.join(format!("{}.json", outcome.case.name));
+        let records: Vec<_> = seen.records_of(&outcome.namespace).collect();
+        fs::write(&file, serde_json::to_string_pretty(&records)?).context("cannot save the records")?;
+        anstream::eprintln!("  its {} records: {}", records.len(), file.display());
+    }
+    let broken: Vec<_> = faults.iter().filter_map(|outcome| Some((outcome, outcome.problem.as_ref()?))).collect();
+    for (outcome, problem) in &broken {
+        anstream::eprintln!("\n{0}{1}{0:#}: {2}\n  {problem}", child::ERROR, outcome.fault, outcome.about);
+        anstream::eprintln!("  the agent's words: {}", directory.join(outcome.fault).display());
+    }
+    let (all, failed) = (outcomes.len() + faults.len(), wrong.len() + broken.len());
+    println!("{} of {all} cases right, in {:.0} s", all - failed, took.as_secs_f64());
+    Ok(failed)
+}
+
+fn keep(cluster: &Cluster, interrupt: &Interrupt) {
+    println!("\nthe node is kept; to use it:");
+    println!(
+        "  sudo nsenter --net=/run/netns/{} {}/kubernetes kubectl --kubeconfig {} get pods --all-namespaces",
+        node::NAME,
+        cluster.bin.display(),
+        node::admin().display()
+    );
+    println!("  cargo xtask e2e --kubeconfig {} --case NAME", node::admin().display());
+    println!("to end it: Ctrl-C here");
+    while !interrupt.asked() {
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
