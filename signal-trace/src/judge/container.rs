@@ -38,6 +38,15 @@ pub(super) enum Origins {
     Elsewhere,
 }
 
+/// Where a process went that left a container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Whereto {
+    /// To a container inside of this one, as the containers that it runs do.
+    Within,
+    /// To where nobody follows it on behalf of this container.
+    Elsewhere,
+}
+
 #[derive(Debug)]
 pub(super) struct Container {
     facts: Arc<ContainerFacts>,
@@ -52,6 +61,10 @@ pub(super) struct Container {
     seeded: bool,
     /// Records were lost since the last look at `/proc`.
     stale: bool,
+    /// When the last look at `/proc` began.
+    looked: KernelTime,
+    /// A process of init's went to a cgroup outside of the container: whatever becomes of it is not seen.
+    strayed: bool,
     /// What opens up to this instant may have been touched by a loss.
     lost_until: KernelTime,
 }
@@ -68,6 +81,8 @@ impl Container {
             past,
             seeded: false,
             stale: false,
+            looked: KernelTime::default(),
+            strayed: false,
             lost_until,
         }
     }
@@ -194,11 +209,15 @@ impl Container {
         let young = time.since(self.known_since) <= self.spec.grace.period.unwrap_or(UNSEEN_STOP);
         // Without a stop signal it matters whether one could have come before anybody looked.
         let stop_unseen = stop.is_none() && (past == Past::Unknown || (self.past == Past::Unknown && young));
-        evidence.lost = stop_unseen || self.stale || time <= self.lost_until;
+        evidence.lost = stop_unseen || self.stale || self.strayed || time <= self.lost_until;
         self.window = Some(make(evidence));
     }
 
     pub(super) fn born(&mut self, time: KernelTime, event: &ProcessEvent, out: &mut Vec<Output>) {
+        // A record that came late: whoever was there before the look, and not in it, has ended unseen.
+        if time < self.looked && self.processes.get(event.task.key).is_none() {
+            return;
+        }
         if self.processes.insert(&event.task, event.parent).is_err() {
             self.lost(time);
             return;
@@ -212,10 +231,12 @@ impl Container {
     }
 
     /// A process went to another cgroup: it may have been one of this container's.
-    pub(super) fn left(&mut self, key: ProcessKey) {
-        if key.start == StartTick::default() || self.processes.get(key).is_none() {
+    pub(super) fn left(&mut self, key: ProcessKey, to: Whereto) {
+        if key.start == StartTick::default() {
             return;
         }
+        let Some(process) = self.processes.get(key) else { return };
+        self.strayed |= to == Whereto::Elsewhere && Some(process.root) == self.init;
         if let Some(window) = &mut self.window {
             window.evidence.member_left(key);
             window.evidence.lost |= self.init == Some(key);
@@ -261,7 +282,7 @@ impl Container {
                 break;
             }
         }
-        if self.stale {
+        if self.stale || !self.seeded {
             self.processes.retain_seen(&snapshot.processes, StartTick::from_nanos(snapshot.time.0));
             self.stale = false;
         }
@@ -272,6 +293,7 @@ impl Container {
             }
         }
         self.seeded = true;
+        self.looked = self.looked.max(snapshot.time);
     }
 
     /// The kernel is told to close its window. A stop signal that came before it has done so finds an open window, and

@@ -19,7 +19,7 @@ use std::time::Duration;
 use crate::containers::Cgroup;
 use crate::containers::index::Index;
 use crate::event::{CgroupId, Event, EventKind, KernelTime, Pid, ProcessEvent, Signal, SignalEvent, Snapshot, Task};
-use container::{Container, Origins};
+use container::{Container, Origins, Whereto};
 use shutdown::{ContainerFacts, Grace, GraceSource, Shutdown, Trigger, Where};
 
 /// After a loss among the signals to inits, a SIGKILL without a stop signal before it proves nothing for this long.
@@ -261,7 +261,8 @@ impl Judge {
         let to = self.index.container_of(event.task.cgroup);
         for (id, container) in &mut self.containers {
             if Some(*id) != to {
-                container.left(event.task.key);
+                let within = to.is_some_and(|to| self.index.encloses(*id, to));
+                container.left(event.task.key, if within { Whereto::Within } else { Whereto::Elsewhere });
             }
         }
         if let Some(id) = to {
