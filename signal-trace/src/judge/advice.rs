@@ -155,6 +155,9 @@ fn no_handler(shutdown: &Shutdown, n: &Names) -> String {
     let who = shutdown.timeline.iter().rev().find_map(died).map_or_else(|| init.clone(), |comm| printable(&comm));
     match who.as_str() {
         "haproxy" => "Stop haproxy with SIGUSR1: to its workers SIGTERM is the hard stop.".into(),
+        name if name.starts_with("php-fpm") && *stop == Signal::QUIT => {
+            "Set process_control_timeout for php-fpm: without it the workers get SIGTERM right after SIGQUIT.".into()
+        }
         name if name.starts_with("php-fpm") => {
             "Stop php-fpm with SIGQUIT: to its workers SIGTERM is the hard stop.".into()
         }

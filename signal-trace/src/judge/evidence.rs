@@ -62,6 +62,8 @@ pub(super) struct Party {
     oom_marked: bool,
     /// The kernel itself made a SIGKILL for it.
     kernel_kill: bool,
+    /// The kernel hung up the terminal of the dying init, and no handler of this one stood between.
+    hung_up: bool,
     /// How and when it ended.
     pub(super) exit: Option<(KernelTime, ExitStatus)>,
     /// Bits of what it had not read when it ended.
@@ -81,6 +83,7 @@ impl Party {
             kill: None,
             oom_marked: false,
             kernel_kill: false,
+            hung_up: false,
             exit: None,
             pending_at_exit: 0,
             reraised: None,
@@ -108,7 +111,7 @@ impl Party {
 
     /// Told, by a signal or by other means: what ended by itself was stopped over a pipe or a socket.
     pub(super) fn told(&self) -> bool {
-        self.got_signal() || self.exit.is_some_and(|(_, status)| status != ExitStatus::Signal(Signal::KILL))
+        self.got_signal() || (self.exit.is_some() && !self.killed())
     }
 
     /// Every telling was dropped by the kernel: it ignores the signal.
@@ -121,9 +124,13 @@ impl Party {
         matches!(self.exit, Some((_, ExitStatus::Signal(signal))) if self.told_default & bit(signal) != 0)
     }
 
-    /// Its exit says SIGKILL.
+    /// Its exit says SIGKILL, or that it died of the hang-up that init's end was.
     pub(super) fn killed(&self) -> bool {
-        matches!(self.exit, Some((_, ExitStatus::Signal(Signal::KILL))))
+        match self.exit {
+            Some((_, ExitStatus::Signal(Signal::KILL))) => true,
+            Some((_, ExitStatus::Signal(Signal::HUP))) => self.hung_up,
+            Some((_, ExitStatus::Signal(_) | ExitStatus::Code(_))) | None => false,
+        }
     }
 
     /// Killed by the OOM killer: chosen, signalled by the kernel and ended by 9, all three.
@@ -146,7 +153,11 @@ impl Party {
         if !self.killed() {
             return None;
         }
-        if self.oom_killed() { Some(KilledBy::Oom) } else { self.kill.map(|k| k.by) }
+        match self.kill {
+            _ if self.oom_killed() => Some(KilledBy::Oom),
+            None if self.hung_up => Some(KilledBy::Teardown),
+            kill => kill.map(|k| k.by),
+        }
     }
 
     /// A self-send of a signal it was told with, by then with the default action: a handler that ends as the signal
@@ -199,6 +210,8 @@ pub(super) struct Evidence {
     pub(super) outside_kill: Option<Kill>,
     /// A SIGKILL from inside the pod that found init alive.
     pub(super) inside_kill: Option<Kill>,
+    /// Init had the kernel kill it, by `reboot(2)`: it ended by itself.
+    pub(super) rebooted: bool,
     /// The host's init signalled members itself.
     pub(super) host_told_members: bool,
     /// Records that might have belonged to it were lost.
@@ -219,6 +232,7 @@ impl Evidence {
             members: HashMap::new(),
             outside_kill: None,
             inside_kill: None,
+            rebooted: false,
             host_told_members: false,
             lost: false,
             timeline: Vec::new(),
@@ -316,6 +330,8 @@ impl Evidence {
         );
         if event.signal == Signal::KILL {
             self.sigkill(time, event, origin, processes);
+        } else if event.kernel_made {
+            self.hang_up(event);
         } else if to_self {
             let stop = self.stop.map(|s| s.signal);
             if let Some(party) = self.party_mut(target)
@@ -325,6 +341,17 @@ impl Evidence {
             }
         } else if event.signal.is_terminating() || self.stop.is_some_and(|s| s.signal == event.signal) {
             self.telling(event, origin);
+        }
+    }
+
+    fn hang_up(&mut self, event: &SignalEvent) {
+        let by_default = event.handler == Handler::Default && event.result != Generated::Ignored;
+        if event.signal == Signal::HUP
+            && event.sender.key == self.init_key
+            && by_default
+            && let Some(member) = self.members.get_mut(&event.target.key)
+        {
+            member.party.hung_up = true;
         }
     }
 
@@ -358,7 +385,9 @@ impl Evidence {
             return;
         }
         party.kill.get_or_insert(kill);
-        if is_init && sender != target {
+        if is_init && sender == target && event.kernel_made && !event.to_group {
+            self.rebooted = true;
+        } else if is_init && sender != target {
             match origin {
                 Where::Outside | Where::Host => self.outside_kill.get_or_insert(kill),
                 Where::Inside | Where::ExecSession => self.inside_kill.get_or_insert(kill),

@@ -349,7 +349,7 @@ impl Where {
 pub enum KilledBy {
     /// SIGKILL from outside.
     Runtime,
-    /// The kernel, as it took the dying init's pid namespace down.
+    /// The kernel, as it took the dying init's pid namespace or terminal down.
     Teardown,
     /// An ancestor inside the container.
     Supervisor,
@@ -472,7 +472,7 @@ pub struct Counts {
     pub leaves: usize,
     /// Of the processes at the stop, those that were told.
     pub told: usize,
-    /// Of the processes at the stop, those whose exit says SIGKILL.
+    /// Of the processes at the stop, those that were killed: by SIGKILL, or by the hang-up of the dying init's terminal.
     pub killed: usize,
 }
 

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::event::{ExitStatus, Handler, KernelTime, Mask};
+use crate::event::{ExitStatus, Handler, KernelTime, Mask, Signal};
 use crate::judge::evidence::{Evidence, Member, bit};
 use crate::judge::shutdown::{Cause, Confidence, Grace, InitDisposition, KilledBy, Outcome, Verdict, Where};
 
@@ -48,7 +48,7 @@ fn outcome(case: Case<'_>) -> Outcome {
         Outcome::Crashed
     } else if default_action(e) {
         Outcome::DiedOnSignal
-    } else if e.init.exit.is_none() || e.init.killed() {
+    } else if e.init.exit.is_none() || (e.init.killed() && !e.rebooted) {
         Outcome::Unknown
     } else if e.members().any(|m| m.party.killed()) {
         Outcome::ChildrenKilled
@@ -90,6 +90,8 @@ fn cause_of_excess(case: Case<'_>) -> Cause {
         Cause::PrestopOverrun
     } else if untold_leaf {
         if nobody_told { Cause::NotForwarded } else { Cause::PartiallyForwarded }
+    } else if leaves.is_empty() && unread_or_dropped(e) {
+        Cause::Unknown
     } else if leaves.is_empty() {
         Cause::Stuck
     } else if leaves.iter().all(|m| m.party.dropped_all()) {
@@ -128,19 +130,21 @@ pub(super) fn init_disposition(e: &Evidence) -> InitDisposition {
             Handler::Function | Handler::Unknown => InitDisposition::Unknown,
         };
     }
+    // The kernel ends a process by the default action without taking the signal out of the queue.
+    if default_action(e) {
+        return InitDisposition::DefaultAction;
+    }
     if unread {
         return if stop.mask == Mask::Blocked { InitDisposition::Unread } else { InitDisposition::NeverRan };
     }
     if e.init.reraised.is_some() {
         return InitDisposition::Reraised;
     }
-    if default_action(e) {
-        return InitDisposition::DefaultAction;
-    }
     match (stop.mask, stop.handler) {
-        (Mask::Awaited, _) | (Mask::Blocked, Handler::Default | Handler::Ignore | Handler::Unknown) => {
-            InitDisposition::Waited
-        }
+        (Mask::Awaited, _) => InitDisposition::Waited,
+        (Mask::Blocked, Handler::Default | Handler::Ignore | Handler::Unknown) if acted(e) => InitDisposition::Waited,
+        // Read by a slow reader, or dropped as it was unblocked: shells block while they start a program.
+        (Mask::Blocked, Handler::Default | Handler::Ignore | Handler::Unknown) => InitDisposition::Unknown,
         (Mask::Open | Mask::Blocked, Handler::Function) => InitDisposition::Handled,
         (Mask::Open, Handler::Default | Handler::Ignore | Handler::Unknown) => InitDisposition::Unknown,
     }
@@ -239,6 +243,17 @@ fn told_leaves_died(e: &Evidence) -> bool {
     let leaves = e.leaves_at(e.opened);
     leaves.iter().any(|m| m.party.got_signal())
         && leaves.iter().filter(|m| m.party.told()).all(|m| m.party.died_of_default())
+}
+
+/// Init did something that it does when it is told to stop: it ended by itself, or told another.
+fn acted(e: &Evidence) -> bool {
+    e.init.exit.is_some_and(|(_, status)| status != ExitStatus::Signal(Signal::KILL))
+        || e.members().any(|m| m.party.got_signal())
+}
+
+/// Blocked when it came and not pending any more: nobody can say whether it was read.
+fn unread_or_dropped(e: &Evidence) -> bool {
+    e.stop.is_some_and(|stop| stop.mask == Mask::Blocked) && init_disposition(e) == InitDisposition::Unknown
 }
 
 fn took_no_notice(e: &Evidence) -> bool {
