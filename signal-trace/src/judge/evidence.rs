@@ -17,6 +17,9 @@ const MAX_STEPS: usize = 256;
 /// Two sends of one process within this are one `kill(0)` or `kill(-1)`.
 const GROUP_SEND: Duration = Duration::from_millis(1);
 
+/// It takes less from one of its sends to the next: where the one before is dead by then, a later send is another.
+const NEXT_SEND: Duration = Duration::from_micros(100);
+
 /// The signal that opened the window, as init met it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Stop {
@@ -70,7 +73,15 @@ pub(super) struct Party {
     pub(super) pending_at_exit: u64,
     /// It restored the default action and sent itself a signal it had been told with.
     pub(super) reraised: Option<KernelTime>,
-    last_send: Option<(KernelTime, Signal)>,
+    last_send: Option<Send>,
+}
+
+/// A signal that a process sent to another.
+#[derive(Clone, Copy, Debug)]
+struct Send {
+    time: KernelTime,
+    signal: Signal,
+    target: ProcessKey,
 }
 
 impl Party {
@@ -166,14 +177,15 @@ impl Party {
         if matches!(event.handler, Handler::Function | Handler::Ignore) {
             return;
         }
-        let group = self.last_send.is_some_and(|(at, s)| s == event.signal && time.since(at) <= GROUP_SEND);
+        let group = self.last_send.is_some_and(|s| s.signal == event.signal && time.since(s.time) <= GROUP_SEND);
         if !(event.to_group && group) {
             self.reraised = self.reraised.or(Some(time));
         }
     }
 
-    fn note_send_to_other(&mut self, time: KernelTime, signal: Signal) {
-        self.last_send = Some((time, signal));
+    fn note_send_to_other(&mut self, send: Send) {
+        let time = send.time;
+        self.last_send = Some(send);
         if self.reraised.is_some_and(|at| time.since(at) <= GROUP_SEND) {
             self.reraised = None;
         }
@@ -312,7 +324,7 @@ impl Evidence {
             && !to_self
             && let Some(party) = self.party_mut(sender)
         {
-            party.note_send_to_other(time, event.signal);
+            party.note_send_to_other(Send { time, signal: event.signal, target });
         }
         if !self.concerns(target) {
             return;
@@ -334,9 +346,15 @@ impl Evidence {
             self.hang_up(event);
         } else if to_self {
             let stop = self.stop.map(|s| s.signal);
+            let before = self.party_mut(target).and_then(|party| party.last_send);
+            let apart = before.is_some_and(|send| {
+                let dead = self.member(send.target).is_some_and(|m| m.party.exit.is_some());
+                dead && time.since(send.time) > NEXT_SEND
+            });
             if let Some(party) = self.party_mut(target)
                 && (party.told & bit(event.signal) != 0 || stop == Some(event.signal))
             {
+                party.last_send = party.last_send.filter(|_| !apart);
                 party.note_self_send(time, event);
             }
         } else if event.signal.is_terminating() || self.stop.is_some_and(|s| s.signal == event.signal) {

@@ -65,6 +65,7 @@ timelines! {
     stop_while_the_kernel_closes_its_window,
     su,
     sudo,
+    sudo_re_raises_at_once,
     supervisor_kills_its_child,
     supervisord,
     systemd_signals_everyone,
