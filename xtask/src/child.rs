@@ -60,7 +60,11 @@ fn line(command: &Command) -> String {
 
 /// The program and its arguments.
 fn words(command: &Command) -> String {
-    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    words_of(std::iter::once(command.get_program()).chain(command.get_args()))
+}
+
+/// Words as a shell takes them.
+pub(crate) fn words_of<'a>(words: impl Iterator<Item = &'a OsStr>) -> String {
     words.map(quoted).collect::<Vec<_>>().join(" ")
 }
 

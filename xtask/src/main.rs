@@ -20,6 +20,7 @@ mod setup;
 mod table;
 mod test;
 mod vm;
+mod zoo;
 
 use std::process::ExitCode;
 
@@ -77,6 +78,10 @@ enum Verb {
     /// Make the container image, without a container engine: an OCI archive with one static binary, and a bill of
     /// materials.
     Image(image::Options),
+    /// Stop real programs under real runtimes, and hold each verdict against the true one, as root.
+    ///
+    /// The programs are the files in `xtask/zoo/cases`; the Debian system that they are part of is made below `target`.
+    Zoo(zoo::Options),
     /// Measure: runs the benchmarks on this machine's kernel, as root.
     Bench {
         /// Which benchmarks of `signal-trace/benches`.
@@ -107,6 +112,7 @@ fn run(arguments: Arguments) -> Result<()> {
         Some(Verb::E2e(options)) => e2e::run(&options),
         Some(Verb::Deploy) => deploy::write(),
         Some(Verb::Image(options)) => image::run(&options),
+        Some(Verb::Zoo(options)) => zoo::run(&options),
         Some(Verb::Bench { benchmarks }) => bench::run(&benchmarks),
     }
 }

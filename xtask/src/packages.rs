@@ -31,6 +31,19 @@ pub(crate) const CONTAINERS: [Package; 3] = [
     Package { name: "busybox-static", missing: || !static_file(BUSYBOX) },
 ];
 
+/// A Debian system below `target`.
+pub(crate) const DEBIAN: [Package; 2] = [
+    Package { name: "debootstrap", missing: || machine::find("debootstrap").is_none() },
+    Package { name: "debian-archive-keyring", missing: || !Path::new(DEBIAN_KEYS).exists() },
+];
+
+/// Container runtimes besides containerd, with what they use as init.
+pub(crate) const ENGINES: [Package; 3] = [
+    Package { name: "catatonit", missing: || !Path::new("/usr/libexec/podman/catatonit").exists() },
+    Package { name: "docker.io", missing: || machine::find("dockerd").is_none() },
+    Package { name: "podman", missing: || machine::find("podman").is_none() },
+];
+
 /// Virtual machines: an emulator, what boots in it, and the keys that Debian's kernels are signed with.
 pub(crate) const MACHINES: [Package; 4] = [
     Package { name: "qemu-system-x86", missing: || machine::find("qemu-system-x86_64").is_none() },

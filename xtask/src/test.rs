@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, ensure};
 
 use crate::setup::{Toolchain, Voice};
-use crate::{build, child, deploy, machine, packages, rules, setup, table, vm};
+use crate::{build, child, deploy, machine, packages, rules, setup, table, vm, zoo};
 
 /// How much is tested.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -56,7 +56,7 @@ pub(crate) fn run(scope: Scope) -> Result<()> {
 }
 
 fn steps(scope: Scope) -> Vec<(&'static str, Work)> {
-    let usual: [(_, Work); 11] = [
+    let usual: [(_, Work); 12] = [
         ("format", |_| cargo("fmt --all --check")),
         ("packages", |_| {
             packages::provide(packages::CONTAINERS.iter().chain(&packages::MACHINES).chain(&packages::METRICS))
@@ -68,6 +68,7 @@ fn steps(scope: Scope) -> Vec<(&'static str, Work)> {
         ("chart and manifests", |_| deploy::check()),
         ("tests on this kernel", on_this_kernel),
         ("tests with containerd and runc", |toolchain| integration(toolchain, &[CONTAINERD.to_owned()])),
+        ("zoo, the short run", |_| zoo::run(&zoo::Options::quick())),
         ("demo on this kernel", |toolchain| child::show(machine::as_root(build::product(toolchain)?)?.arg("demo"))),
         ("demo on Debian's kernels", |_| vm::run(&[], vm::Logs::OfFailures)),
     ];

@@ -23,6 +23,8 @@ use crate::{build, child, machine, packages, setup, table};
 use guest::{Lockdown, Report};
 use kernels::Kernel;
 
+pub(crate) use archive::Mirrors;
+
 /// Which kernels, as Debian's newest package of each.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Series {

@@ -92,12 +92,12 @@ impl Apt {
 }
 
 impl Mirrors {
-    fn of_this_machine() -> Result<Self> {
+    pub(crate) fn of_this_machine() -> Result<Self> {
         let ask = || {
             let format = "$(ORIGIN)|$(LABEL)|$(REPO_URI)";
             child::read(Command::new("apt-get").args(["indextargets", "--format", format, "Created-By: Packages"]))
         };
-        ensure!(machine::find("apt-get").is_some(), "Debian's kernels are fetched by apt: run this on Debian");
+        ensure!(machine::find("apt-get").is_some(), "Debian's packages are fetched by apt: run this on Debian");
         if let Some(mirrors) = Self::parse(&ask()?) {
             return Ok(mirrors);
         }
@@ -105,6 +105,11 @@ impl Mirrors {
         child::show(machine::as_root("apt-get")?.args(["update", "--quiet"]))?;
         Self::parse(&ask()?)
             .context("this machine's apt sources name no Debian archive: add one that carries Debian's main")
+    }
+
+    /// The archive of the releases.
+    pub(crate) fn main(&self) -> &str {
+        &self.main
     }
 
     /// Reads `ORIGIN|LABEL|URI` lines.

@@ -1,0 +1,79 @@
+//! podman with runc: no daemon, one `conmon` a container.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use super::{Engine, Facts, Plan, ask, debian, parse_facts, quiet};
+
+pub(super) struct Podman {
+    directory: PathBuf,
+}
+
+impl Podman {
+    pub(super) fn start(directory: PathBuf) -> Self {
+        Self { directory }
+    }
+
+    fn podman(&self) -> Command {
+        let mut command = Command::new(debian("podman"));
+        command.arg("--root").arg(self.directory.join("root")).arg("--runroot").arg(self.directory.join("run"));
+        command.arg("--tmpdir").arg(self.directory.join("tmp"));
+        command.args(["--cgroup-manager", "cgroupfs", "--events-backend", "none", "--runtime", "runc"]);
+        command
+    }
+}
+
+impl Engine for Podman {
+    fn run(&self, plan: &Plan<'_>) -> Command {
+        let mut command = self.podman();
+        command.args(["run", "--rm", "--name", plan.name, "--network", "none"]);
+        // More than our own limits would need CAP_SYS_RESOURCE.
+        command.args(["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=10000:10000"]);
+        command.args(["--stop-signal", plan.stop_signal]);
+        for (name, value) in &plan.environment {
+            command.args(["--env", &format!("{name}={value}")]);
+        }
+        command.args(&plan.options).arg("--rootfs").arg(plan.root).args(plan.command);
+        command
+    }
+
+    fn facts(&self, name: &str) -> Option<Facts> {
+        let mut command = self.podman();
+        command.args(["container", "inspect", "--format", "{{.Id}} {{.State.Pid}}", name]);
+        parse_facts(&ask(&mut command)?)
+    }
+
+    fn signal(&self, name: &str, signal: &str) -> Command {
+        let mut command = self.podman();
+        command.args(["kill", "--signal", signal, name]);
+        command
+    }
+
+    fn exec(&self, name: &str, _: &str, exec: &[String]) -> Command {
+        let mut command = self.podman();
+        command.arg("exec").arg(name).args(exec);
+        command
+    }
+
+    fn stop(&self, name: &str, grace: Duration, with: Option<&[String]>) -> Option<Command> {
+        let mut command = self.podman();
+        match with {
+            Some(words) => command.args(words),
+            None => command.args(["stop", "--time", &grace.as_secs().to_string()]),
+        };
+        command.arg(name);
+        Some(command)
+    }
+
+    fn discard(&self, name: &str) {
+        quiet(self.podman().args(["rm", "--force", "--time", "0", name]));
+    }
+}
+
+impl Drop for Podman {
+    fn drop(&mut self) {
+        quiet(self.podman().args(["rm", "--all", "--force", "--time", "0"]));
+        super::remove_group("libpod_parent");
+    }
+}

@@ -1,0 +1,156 @@
+//! `signal-trace watch` over the whole run: its records by container, and its recording.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+
+use super::wait::{until, within};
+use crate::child;
+
+/// How long another watch on this machine is waited for.
+const OTHERS_END_WITHIN: Duration = Duration::from_mins(10);
+
+/// It runs, until it is finished.
+pub(crate) struct Watch {
+    process: Child,
+    output: PathBuf,
+    errors: PathBuf,
+    pub(crate) recording: PathBuf,
+}
+
+/// What it said in the end.
+pub(crate) struct Said {
+    /// One a shutdown.
+    pub(crate) records: Vec<Value>,
+    /// Standard output and standard error, as they were.
+    pub(crate) raw: Vec<u8>,
+    /// The closing counts.
+    pub(crate) closing: String,
+}
+
+impl Watch {
+    pub(crate) fn start(product: &Path, directory: &Path) -> Result<Self> {
+        // There is one watch a machine, and another may be about to end.
+        let attempt = within(OTHERS_END_WITHIN, || match Self::attempt(product, directory) {
+            Ok(watch) => Ok(Some(watch)),
+            Err(error) if error.to_string().contains("already runs") => Ok(None),
+            Err(error) => Err(error),
+        });
+        attempt?.context("another signal-trace watch runs on this machine: stop that one first")
+    }
+
+    fn attempt(product: &Path, directory: &Path) -> Result<Self> {
+        let at = |name: &str| directory.join(name);
+        let recording = at("recording.jsonl");
+        let mut command = Command::new(product);
+        command.args(["watch", "--json", "--record"]).arg(&recording).stdin(Stdio::null());
+        command.stdout(File::create(at("records.jsonl"))?).stderr(File::create(at("watch.log"))?);
+        let process = command.spawn().with_context(|| format!("{} does not start", product.display()))?;
+        let mut watch = Self { process, output: at("records.jsonl"), errors: at("watch.log"), recording };
+        until("watch is ready", || {
+            let said = fs::read_to_string(&watch.errors).unwrap_or_default();
+            if let Some(status) = watch.process.try_wait()? {
+                bail!("watch ended with {status} before it was ready: {}", said.trim());
+            }
+            Ok(said.starts_with("ready: ").then_some(()))
+        })?;
+        Ok(watch)
+    }
+
+    /// The containers that have had their verdict so far.
+    pub(crate) fn judged(&self) -> Result<Vec<String>> {
+        let records = parse(&fs::read(&self.output)?)?;
+        Ok(records.iter().filter_map(|record| Some(record["container"]["id"].as_str()?.to_owned())).collect())
+    }
+
+    /// Ends it as an operator would.
+    pub(crate) fn finish(mut self) -> Result<Said> {
+        child::read(Command::new("kill").arg(self.process.id().to_string()))?;
+        let status = until("watch ends", || Ok(self.process.try_wait()?))?;
+        let (output, errors) = (fs::read(&self.output)?, fs::read(&self.errors)?);
+        let closing = String::from_utf8_lossy(&errors).into_owned();
+        ensure!(status.success(), "watch ended with {status}: {closing}");
+        Ok(Said { records: parse(&output)?, raw: [output, errors].concat(), closing })
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Whole lines only: the last may still be written.
+fn parse(output: &[u8]) -> Result<Vec<Value>> {
+    let end = output.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+    let lines = output[..end].split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    lines.map(|line| serde_json::from_slice(line).context("a line of watch is no JSON")).collect()
+}
+
+/// The lines of a recording that have to do with a container: of the others only their cgroups.
+pub(crate) fn excerpt(recording: &Path, container: &str) -> Result<String> {
+    let text = fs::read_to_string(recording).with_context(|| format!("cannot read {}", recording.display()))?;
+    let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+    let lines: Vec<(&str, Value)> = whole.map(|line| Ok((line, serde_json::from_str(line)?))).collect::<Result<_>>()?;
+    let cgroup = lines.iter().find_map(|(_, value)| {
+        let change = &value["input"]["cgroup"];
+        let cgroup = if change["made"].is_object() { &change["made"] } else { &change["present"] };
+        (cgroup["container"]["id"] == container).then(|| cgroup["id"].clone())
+    });
+    let keep = |value: &Value| {
+        let input = &value["input"];
+        let everybodys = !value["schema"].is_null() || !input["cgroup"].is_null() || !input["lost"].is_null();
+        everybodys
+            || !input["event"]["kind"]["oom_mark"].is_null()
+            || cgroup.as_ref().is_some_and(|id| names(input, id))
+    };
+    Ok(lines.iter().filter(|(_, value)| keep(value)).map(|(line, _)| *line).collect())
+}
+
+/// Whether a cgroup stands anywhere in a value.
+fn names(value: &Value, cgroup: &Value) -> bool {
+    const KEYS: [&str; 6] = ["cgroup", "container", "id", "parent", "parent_cgroup", "cgroup_gone"];
+    match value {
+        Value::Object(fields) => {
+            fields.iter().any(|(key, value)| (KEYS.contains(&&**key) && value == cgroup) || names(value, cgroup))
+        }
+        Value::Array(values) => values.iter().any(|value| value == cgroup || names(value, cgroup)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unfinished_line_waits() {
+        assert_eq!(parse(b"{\"a\":1}\n{\"a\"").unwrap(), [serde_json::json!({"a": 1})]);
+        assert!(parse(b"a\n").is_err());
+    }
+
+    #[test]
+    fn an_excerpt_is_about_one_container() {
+        let file = std::env::temp_dir().join(format!("zoo-excerpt-{}", std::process::id()));
+        let lines = [
+            r#"{"schema":"s"}"#,
+            r#"{"now":1,"input":{"cgroup":{"made":{"id":7,"container":{"id":"mine"}}}}}"#,
+            r#"{"now":1,"input":{"cgroup":{"made":{"id":8,"container":{"id":"other"}}}}}"#,
+            r#"{"now":2,"input":{"processes":{"container":8}}}"#,
+            r#"{"now":2,"input":{"processes":{"container":7}}}"#,
+            r#"{"now":3,"input":{"event":{"kind":{"exit":{"task":{"cgroup":7}}}}}}"#,
+            r#"{"now":3,"input":{"event":{"kind":{"exit":{"task":{"cgroup":8,"key":{"pid":7}}}}}}}"#,
+            r#"{"now":4,"input":{"lost":"bulk"}}"#,
+        ];
+        fs::write(&file, lines.map(|line| format!("{line}\n")).concat()).unwrap();
+        let excerpt = excerpt(&file, "mine");
+        fs::remove_file(&file).unwrap();
+        let kept: Vec<_> = [0, 1, 2, 4, 5, 7].map(|index: usize| lines[index]).into();
+        assert_eq!(excerpt.unwrap().lines().collect::<Vec<_>>(), kept);
+    }
+}
