@@ -2,6 +2,8 @@
 //!
 //! Standard output is the report's alone; what is worth knowing on the way goes to standard error.
 
+mod prometheus;
+
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -22,6 +24,9 @@ use crate::policy::file::Policy;
 use crate::report::json::Time;
 use crate::report::style::Style;
 
+/// What is asked of Prometheus where nothing else was asked for.
+const USUAL_PERIOD: jiff::SignedDuration = jiff::SignedDuration::from_hours(30 * 24);
+
 const USAGE: u8 = 2;
 const FINDINGS: u8 = 3;
 const SCORE: u8 = 4;
@@ -36,7 +41,10 @@ pub struct Audit {
     #[arg(long, value_name = "[CLUSTER=]FILE", group = "source")]
     records: Vec<String>,
 
-    /// The time up to now, for example 30d or 12h
+    #[command(flatten)]
+    prometheus: prometheus::Servers,
+
+    /// The time up to now, for example 30d or 12h; 30d where Prometheus is asked
     #[arg(long, value_name = "TIME", value_parser = span, conflicts_with = "from")]
     since: Option<jiff::SignedDuration>,
 
@@ -84,6 +92,10 @@ pub struct Audit {
     #[arg(long, value_name = "FORMAT[=FILE]", default_value = "table")]
     output: Vec<Output>,
 
+    /// Print the queries that would be asked, and how many they are, instead of asking them
+    #[arg(long, requires = "prometheus")]
+    explain: bool,
+
     /// Print the JSON schema of a report instead
     #[arg(long, group = "source", exclusive = true)]
     schema: bool,
@@ -114,8 +126,19 @@ impl Audit {
         let policy = self.policy()?;
         let baseline = self.baseline.as_deref().map(read_baseline).transpose()?;
         let mut tallies = Tallies::default();
-        self.read_records(&policy, window, &mut tallies)?;
-        self.set_nodes(&mut tallies)?;
+        if !self.prometheus.is_empty() {
+            let endpoints = self.prometheus.endpoints()?;
+            let question = self.prometheus.question(window, self.nodes)?;
+            if self.explain {
+                print!("{}", question.explain(&endpoints));
+                return Ok(ExitCode::SUCCESS);
+            }
+            prometheus::ask(&question, &endpoints, &mut tallies)?;
+        }
+        if !self.records.is_empty() {
+            self.read_records(&policy, window, &mut tallies)?;
+            self.set_nodes(&mut tallies)?;
+        }
         tallies.gaps.sort();
 
         let period = Period { from: window.from.map(Time), to: window.to.map(Time) };
@@ -157,6 +180,7 @@ impl Audit {
             Some(span) => {
                 Some(to.checked_sub(span).map_err(|_| "--since reaches back beyond the calendar".to_owned())?)
             }
+            None if self.from.is_none() && !self.prometheus.is_empty() => to.checked_sub(USUAL_PERIOD).ok(),
             None => self.from,
         };
         if let Some(from) = from
@@ -182,7 +206,7 @@ impl Audit {
         }
         let counts = records.counts();
         tracing::info!(?counts, "records read");
-        if !self.records.is_empty() && counts.records == 0 && counts.broken == 0 {
+        if counts.records == 0 && counts.broken == 0 {
             // An empty log is no proof of anything, and most often the wrong file.
             let why = if counts.outside > 0 { "all records are of another time" } else { "there is no record in it" };
             eprintln!("signal-trace: {why} ({} other lines)", counts.other);

@@ -15,20 +15,35 @@ const PATIENCE: Duration = Duration::from_secs(90);
 /// A server of its own, with its own directory; both go with it.
 pub(crate) struct Prometheus {
     pub(crate) name: &'static str,
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
     directory: PathBuf,
     process: Child,
 }
 
 impl Prometheus {
-    /// Started, and ready to answer.
+    /// One that scrapes this target, started, and ready to answer.
     pub(crate) fn start(name: &'static str, target: &str, interval: &str, flags: &[&str]) -> Self {
-        let directory = std::env::temp_dir().join(format!("signal-trace-{name}-{}", std::process::id()));
-        std::fs::create_dir_all(&directory).unwrap();
         let config = format!(
             "global:\n  scrape_interval: {interval}\n  scrape_timeout: {interval}\nscrape_configs:\n  - job_name: agent\n    \
              static_configs:\n      - targets: ['{target}']\n"
         );
+        Self::run(name, directory(name), &config, flags)
+    }
+
+    /// One that scrapes nothing and has these samples, in OpenMetrics text.
+    pub(crate) fn of_samples(name: &'static str, samples: &str) -> Self {
+        let directory = directory(name);
+        std::fs::write(directory.join("samples"), samples).unwrap();
+        let made = Command::new("promtool")
+            .current_dir(&directory)
+            .args(["tsdb", "create-blocks-from", "openmetrics", "--quiet", "samples", "data"])
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        Self::run(name, directory, "", &["--storage.tsdb.retention.time=100y"])
+    }
+
+    fn run(name: &'static str, directory: PathBuf, config: &str, flags: &[&str]) -> Self {
         std::fs::write(directory.join("prometheus.yml"), config).unwrap();
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let spawned = Command::new("prometheus")
@@ -91,4 +106,10 @@ impl Drop for Prometheus {
         drop(self.process.wait());
         drop(std::fs::remove_dir_all(&self.directory));
     }
+}
+
+fn directory(name: &str) -> PathBuf {
+    let directory = std::env::temp_dir().join(format!("signal-trace-{name}-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    directory
 }

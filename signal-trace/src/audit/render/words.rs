@@ -1,5 +1,7 @@
 //! The words that every format says in the same way: scores, shares, names, what is missing.
 
+use std::collections::BTreeSet;
+
 use crate::audit::report::{
     Coverage, DurationsReport, Finding, Grade, Period, Report, Share, Status, Subject, Trend, VerdictCount,
     WorkloadReport,
@@ -12,14 +14,16 @@ const NAME: usize = 260;
 
 /// What is missing, as the first thing that anybody reads; nothing where nothing is.
 pub(crate) fn incomplete(report: &Report) -> Option<String> {
-    let mut clusters: Vec<&str> = report.gaps.iter().filter_map(|gap| gap.cluster.as_deref()).collect();
-    clusters.dedup();
+    let clusters: BTreeSet<&str> = report.gaps.iter().filter_map(|gap| gap.cluster.as_deref()).collect();
+    let clusters: Vec<&str> = clusters.into_iter().collect();
     let what = match (&clusters[..], report.gaps.len()) {
         (_, 0) => return None,
         ([], _) => "part of the numbers is missing".to_owned(),
         (names, _) => {
             let names: Vec<String> = names.iter().map(|name| shown(name)).collect();
-            let of = report.clusters.len().max(names.len());
+            // One that gave nothing is in no group.
+            let read = report.clusters.iter().filter(|group| !clusters.contains(&group.cluster.as_str())).count();
+            let of = clusters.len() + read;
             format!("{} of {of} clusters could not be read whole ({})", names.len(), names.join(", "))
         }
     };

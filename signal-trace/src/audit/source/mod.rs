@@ -3,6 +3,7 @@
 //! The only part of the audit that reads anything. Each source fills the same [`super::tally::Tallies`].
 
 pub mod compressed;
+pub mod prometheus;
 pub mod records;
 
 use jiff::Timestamp;
@@ -43,19 +44,6 @@ impl Window {
             Some(_) | None => Within::Neither,
         }
     }
-}
-
-/// A source that gives no numbers at all.
-#[derive(Debug, thiserror::Error)]
-pub enum SourceError {
-    /// A file that cannot be read.
-    #[error("cannot read {name}")]
-    Unreadable {
-        /// Which.
-        name: String,
-        /// Why not.
-        source: std::io::Error,
-    },
 }
 
 #[cfg(test)]
