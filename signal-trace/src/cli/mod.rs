@@ -50,7 +50,7 @@ pub enum Command {
     /// Judge again what `watch --record` has recorded
     Replay(replay::Replay),
     /// Say which workloads of a fleet shut down gracefully, which do not, and who is at fault
-    Audit(audit::Audit),
+    Audit(Box<audit::Audit>),
     /// Say what a verdict means, how it comes about and how to mend it
     Explain(explain::Explain),
     /// A small program to stop
