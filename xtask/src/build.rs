@@ -22,6 +22,14 @@ pub(crate) fn product(toolchain: &Toolchain) -> Result<PathBuf> {
     Ok(binary)
 }
 
+/// Builds these very commands as a static binary, to be run where there is nothing else; returns where it is.
+pub(crate) fn tasks(toolchain: &Toolchain) -> Result<PathBuf> {
+    let mut cargo = machine::cargo();
+    cargo.args(["build", "--package", "xtask", "--target", &toolchain.musl_target()]);
+    let messages = child::show_and_read(cargo.args(["--message-format", "json-render-diagnostics"]))?;
+    executable(&messages).context("cargo did not say where it put xtask")
+}
+
 /// Whether the ELF file asks for no dynamic loader.
 pub(crate) fn is_static(elf: &[u8]) -> bool {
     const PT_INTERP: u32 = 3;

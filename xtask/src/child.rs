@@ -39,7 +39,17 @@ pub(crate) fn echo(command: &Command) {
     anstream::eprintln!("{QUIET}$ {}{QUIET:#}", line(command));
 }
 
+/// The same where what it prints is no text.
+pub(crate) fn read_bytes(command: &mut Command) -> Result<Vec<u8>> {
+    bytes_with(command, Stdio::piped())
+}
+
 fn read_with(command: &mut Command, stderr: Stdio) -> Result<String> {
+    let bytes = bytes_with(command, stderr)?;
+    String::from_utf8(bytes).with_context(|| format!("`{}` printed bytes that are not UTF-8", words(command)))
+}
+
+fn bytes_with(command: &mut Command, stderr: Stdio) -> Result<Vec<u8>> {
     let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr).spawn();
     let output = child
         .and_then(std::process::Child::wait_with_output)
@@ -47,7 +57,7 @@ fn read_with(command: &mut Command, stderr: Stdio) -> Result<String> {
     let said = String::from_utf8_lossy(&output.stderr);
     let colon = if said.is_empty() { "" } else { ": " };
     ensure!(output.status.success(), "`{}` ended with {}{colon}{}", words(command), output.status, said.trim());
-    String::from_utf8(output.stdout).with_context(|| format!("`{}` printed bytes that are not UTF-8", words(command)))
+    Ok(output.stdout)
 }
 
 /// The command as one could type it, with the environment that it gets from us.

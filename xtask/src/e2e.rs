@@ -11,6 +11,7 @@ mod case;
 mod check;
 mod cluster;
 mod faults;
+mod guest;
 mod images;
 mod metrics;
 mod node;
@@ -40,6 +41,9 @@ use node::Node;
 use runner::{Bed, Outcome};
 use signals::Interrupt;
 
+/// Cases that are played at the same time. More would start and stop more slowly than their graces allow for.
+const AT_A_TIME: usize = 10;
+
 /// How it is run.
 #[derive(Args, Debug)]
 pub(crate) struct Options {
@@ -55,6 +59,13 @@ pub(crate) struct Options {
     /// Only the cases that are marked as quick.
     #[arg(long)]
     quick: bool,
+    /// In a virtual machine with cgroups of version 2 alone instead of on this machine: the quick cases, unless some are
+    /// named. Takes about ten minutes.
+    #[arg(long, conflicts_with_all = ["keep", "kubeconfig"])]
+    v2_vm: bool,
+    /// We run in that machine: everything takes longer.
+    #[arg(long, hide = true)]
+    guest: bool,
     /// The product, built by whoever became root to run this.
     #[arg(long, hide = true, value_name = "FILE")]
     built: Option<PathBuf>,
@@ -67,8 +78,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let cases = chosen(options)?;
     let Some(product) = &options.built else {
         packages::provide(&packages::NODE)?;
-        programs::provide()?;
-        let product = build::product(&setup::run(Voice::OnlyWork)?)?;
+        let bin = programs::provide()?;
+        let toolchain = setup::run(Voice::OnlyWork)?;
+        let product = build::product(&toolchain)?;
+        if options.v2_vm {
+            return guest::run(&toolchain, &product, &bin, &inside(options));
+        }
         // The same again, as root.
         let mut ourselves = machine::as_root(std::env::current_exe()?)?;
         return child::show(ourselves.args(std::env::args_os().skip(1)).arg("--built").arg(product));
@@ -88,7 +103,13 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     anstream::eprintln!("{0}node ready after {1:.1} s{0:#}", child::GOOD, started.elapsed().as_secs_f64());
     let cluster = Cluster { bin };
     let faults = if options.quick { Vec::new() } else { faults::chosen(&options.case, node.is_some()) };
-    let plan = Plan { cases: &cases, faults: &faults, product, directory: &directory };
+    let plan = Plan {
+        cases: &cases,
+        faults: &faults,
+        product,
+        directory: &directory,
+        at_a_time: if options.guest { 2 } else { AT_A_TIME },
+    };
     let result = play(&plan, &cluster, node.as_mut(), &interrupt);
     if options.kubeconfig.is_some() {
         // What is left of this run would be in the way of the next.
@@ -105,10 +126,20 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     result
 }
 
+/// The command line in the guest.
+fn inside(options: &Options) -> Vec<String> {
+    let words = ["e2e", "--guest", "--built", "/bin/signal-trace"].map(str::to_owned).into_iter();
+    let named = options.case.iter().flat_map(|name| ["--case".to_owned(), name.clone()]);
+    words.chain(named).chain(options.case.is_empty().then(|| "--quick".to_owned())).collect()
+}
+
 fn chosen(options: &Options) -> Result<Vec<Case>> {
     let mut cases = Case::all(&machine::workspace().join("xtask/e2e/cases"))?;
     let named = |case: &Case| options.case.iter().any(|pattern| pattern::text_matches(pattern, &case.name));
     cases.retain(|case| (options.case.is_empty() || named(case)) && (case.quick || !options.quick));
+    if options.guest {
+        cases.iter_mut().for_each(|case| case.within *= guest::SLOWER);
+    }
     let faults = faults::chosen(&options.case, options.kubeconfig.is_none());
     ensure!(!cases.is_empty() || !faults.is_empty(), "there is no such case below xtask/e2e/cases");
     Ok(cases)
@@ -120,6 +151,7 @@ struct Plan<'a> {
     faults: &'a [&'static Fault],
     product: &'a Path,
     directory: &'a Path,
+    at_a_time: usize,
 }
 
 fn play(plan: &Plan<'_>, cluster: &Cluster, node: Option<&mut Node>, interrupt: &Interrupt) -> Result<()> {
@@ -138,7 +170,7 @@ fn play(plan: &Plan<'_>, cluster: &Cluster, node: Option<&mut Node>, interrupt: 
     if !cases.is_empty() {
         let mut agent = setup.start(&board)?;
         agent.ready(&board)?;
-        outcomes = Bed { cluster, board: &board, run: run.clone() }.run(cases);
+        outcomes = Bed { cluster, board: &board, run: run.clone(), at_a_time: plan.at_a_time }.run(cases);
         ended = agent.end();
         runner::close(&mut outcomes, &board.look());
     }

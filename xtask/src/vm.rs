@@ -5,16 +5,16 @@
 //! and whether the whole went well.
 
 mod archive;
-mod cpio;
-mod guest;
-mod kernels;
+pub(crate) mod cpio;
+pub(crate) mod guest;
+pub(crate) mod kernels;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
@@ -45,6 +45,9 @@ pub(crate) enum Logs {
 
 /// Machines that run at the same time. Each has two processors of its own, so more would only slow each other down.
 const AT_A_TIME: usize = 2;
+
+/// A machine that has not switched itself off by then has hung: twenty times what a boot takes with nothing else to do.
+const BOUND: Duration = Duration::from_secs(300);
 
 /// One machine: booted, watched, and read.
 struct Boot<'a> {
@@ -119,7 +122,9 @@ fn take<'a, 'b>(boots: &'b [Boot<'a>], next: &AtomicUsize) -> Option<(usize, &'b
 
 fn one(boot: &Boot, initramfs: &Path) -> Result<Outcome> {
     let started = Instant::now();
-    let ended = guest::boot(&boot.kernel.image, initramfs, boot.lockdown, &boot.log)?;
+    let (kernel, lockdown) = (&*boot.kernel.image, boot.lockdown);
+    let machine = guest::Machine { kernel, initramfs, lockdown, memory: "1G", bound: BOUND };
+    let ended = machine.boot(&boot.log)?;
     let seconds = started.elapsed().as_secs_f64();
     let console = std::fs::read(&boot.log).with_context(|| format!("cannot read {}", boot.log.display()))?;
     let console = String::from_utf8_lossy(&console);

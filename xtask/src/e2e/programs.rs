@@ -68,7 +68,21 @@ pub(crate) fn provide() -> Result<PathBuf> {
     for module in &MODULES {
         module.provide(&bin)?;
     }
+    pause(&bin)?;
     Ok(bin)
+}
+
+/// The program of every pod's sandbox.
+fn pause(bin: &Path) -> Result<()> {
+    let source = machine::workspace().join("xtask/e2e/config/pause.c");
+    let program = bin.join("pause");
+    let age = |path: &Path| fs::metadata(path).and_then(|file| file.modified()).ok();
+    if age(&program) < age(&source) {
+        let mut compiler = Command::new("cc");
+        child::show(compiler.args(["-static", "-Os", "-s", "-o"]).arg(&program).arg(&source))
+            .context("the sandbox's program could not be compiled: install a C compiler and its static C library")?;
+    }
+    Ok(())
 }
 
 impl Module {

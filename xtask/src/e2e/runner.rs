@@ -17,8 +17,6 @@ use super::cluster::Cluster;
 use super::node::STATE;
 use crate::child;
 
-/// More would start and stop more slowly than their graces allow for.
-const AT_A_TIME: usize = 10;
 /// How long a counter may lag behind its record.
 const LAG: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_millis(250);
@@ -29,6 +27,7 @@ pub(crate) struct Bed<'a> {
     pub(crate) board: &'a Board,
     /// Ends every namespace's name, so that a node can be used twice.
     pub(crate) run: String,
+    pub(crate) at_a_time: usize,
 }
 
 /// What came of a case.
@@ -48,7 +47,7 @@ impl Bed<'_> {
         let next = AtomicUsize::new(0);
         let done = Mutex::new(Vec::new());
         std::thread::scope(|scope| {
-            for _ in 0..AT_A_TIME.min(order.len()) {
+            for _ in 0..self.at_a_time.min(order.len()) {
                 scope.spawn(|| {
                     while let Some(case) = order.get(next.fetch_add(1, Ordering::Relaxed)) {
                         let outcome = self.one(case);

@@ -12,8 +12,6 @@ use serde_json::Value;
 use super::cpio::Archive;
 use crate::packages;
 
-/// A machine that has not switched itself off by then has hung: twenty times what a boot takes with nothing else to do.
-const BOUND: Duration = Duration::from_secs(300);
 /// How often a running machine is looked at.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -38,6 +36,18 @@ impl fmt::Display for Lockdown {
             Self::Confidentiality => "confidentiality",
         })
     }
+}
+
+/// What is booted, and how.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Machine<'a> {
+    pub(crate) kernel: &'a Path,
+    pub(crate) initramfs: &'a Path,
+    pub(crate) lockdown: Lockdown,
+    /// As the emulator takes it: `1G`.
+    pub(crate) memory: &'a str,
+    /// A machine that has not switched itself off by then has hung.
+    pub(crate) bound: Duration,
 }
 
 /// What a guest said.
@@ -87,24 +97,26 @@ pub(crate) fn initramfs(product: &Path) -> Result<Vec<u8>> {
     Ok(archive.finish())
 }
 
-/// Boots `kernel` and waits until the machine has switched itself off; its serial console goes to `log`. The inner
-/// result tells how the machine ended, the outer one that it could not be run at all.
-pub(crate) fn boot(kernel: &Path, initramfs: &Path, lockdown: Lockdown, log: &Path) -> Result<Result<()>> {
-    let console = fs::File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
-    // The emulator dies with us, however we end.
-    let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig", "KILL", "qemu-system-x86_64"]);
-    command.args(["-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "1G", "-no-reboot"]);
-    command.args(["-nodefaults", "-no-user-config", "-display", "none", "-serial", "stdio"]);
-    command.arg("-kernel").arg(kernel).arg("-initrd").arg(initramfs);
-    command.args(["-append", &command_line(lockdown)]);
-    command.stdin(Stdio::null()).stderr(console.try_clone()?).stdout(console);
-    let mut machine = command.spawn().context("qemu-system-x86_64 could not be started")?;
-    Ok(match wait(&mut machine)? {
-        Some(status) if status.success() => Ok(()),
-        Some(status) => Err(anyhow!("the emulator ended with {status}")),
-        None => Err(anyhow!("it did not switch itself off within {} s and was ended", BOUND.as_secs())),
-    })
+impl Machine<'_> {
+    /// Boots it and waits until it has switched itself off; its serial console goes to `log`. The inner result tells how
+    /// the machine ended, the outer one that it could not be run at all.
+    pub(crate) fn boot(self, log: &Path) -> Result<Result<()>> {
+        let console = fs::File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
+        // The emulator dies with us, however we end.
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", "qemu-system-x86_64"]);
+        command.args(["-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", self.memory, "-no-reboot"]);
+        command.args(["-nodefaults", "-no-user-config", "-display", "none", "-serial", "stdio"]);
+        command.arg("-kernel").arg(self.kernel).arg("-initrd").arg(self.initramfs);
+        command.args(["-append", &command_line(self.lockdown)]);
+        command.stdin(Stdio::null()).stderr(console.try_clone()?).stdout(console);
+        let mut machine = command.spawn().context("qemu-system-x86_64 could not be started")?;
+        Ok(match wait(&mut machine, self.bound)? {
+            Some(status) if status.success() => Ok(()),
+            Some(status) => Err(anyhow!("the emulator ended with {status}")),
+            None => Err(anyhow!("it did not switch itself off within {} s and was ended", self.bound.as_secs())),
+        })
+    }
 }
 
 fn command_line(lockdown: Lockdown) -> String {
@@ -117,8 +129,8 @@ fn command_line(lockdown: Lockdown) -> String {
 }
 
 /// How the emulator ended; none where it had to be ended.
-fn wait(machine: &mut Child) -> Result<Option<ExitStatus>> {
-    let deadline = Instant::now() + BOUND;
+fn wait(machine: &mut Child, bound: Duration) -> Result<Option<ExitStatus>> {
+    let deadline = Instant::now() + bound;
     loop {
         if let Some(status) = machine.try_wait()? {
             return Ok(Some(status));

@@ -16,6 +16,8 @@ use super::archive::{Apt, Reach};
 use crate::child;
 
 const FLAVOUR: &str = "-cloud-amd64";
+/// How a file that `xz` packed begins.
+const XZ: &[u8] = b"\xfd7zXZ\0";
 
 /// A kernel that can be booted.
 pub(crate) struct Kernel {
@@ -130,11 +132,45 @@ fn image(package: &Package, apt: &Apt, directory: &Path) -> Result<PathBuf> {
         return Ok(image);
     }
     fs::create_dir_all(&images)?;
+    let file = download(package, apt, directory)?;
+    let partial = file.with_file_name("image");
+    unpack(&file, "./*/vmlinuz*", &partial)?;
+    fs::rename(&partial, &image)?;
+    fs::remove_dir_all(directory.join("download"))?;
+    Ok(image)
+}
+
+/// These modules of a kernel, in the form that every kernel loads, from an earlier run or fetched now.
+pub(crate) fn modules(kernel: &Kernel, names: &[&str], directory: &Path) -> Result<Vec<Vec<u8>>> {
+    let package = &kernel.package;
+    let cache = directory.join("modules").join(format!("{}_{}", package.name, package.version));
+    let path = |name: &str| cache.join(format!("{name}.ko"));
+    if names.iter().any(|name| !path(name).exists()) {
+        fs::create_dir_all(&cache)?;
+        let file = download(package, &Apt::open(&directory.join("apt"), Reach::Updates)?, directory)?;
+        for name in names {
+            let packed = file.with_file_name("module");
+            unpack(&file, &format!("./*/{name}.ko*"), &packed)?;
+            let bytes = fs::read(&packed)?;
+            let plain = if bytes.starts_with(XZ) {
+                child::read_bytes(Command::new("xz").arg("-dc").arg(&packed))?
+            } else {
+                bytes
+            };
+            fs::write(path(name), plain)?;
+        }
+        fs::remove_dir_all(directory.join("download"))?;
+    }
+    names.iter().map(|name| fs::read(path(name)).with_context(|| format!("no module {name}"))).collect()
+}
+
+/// Fetches a package into an empty directory of its own.
+fn download(package: &Package, apt: &Apt, directory: &Path) -> Result<PathBuf> {
     let download = directory.join("download");
     if download.exists() {
         fs::remove_dir_all(&download)?;
     }
-    fs::create_dir(&download)?;
+    fs::create_dir_all(&download)?;
     let wanted = format!("{}={}", package.name, package.version);
     let fetched = child::show(apt.command("apt-get").args(["download", "--quiet", &wanted]).current_dir(&download));
     if let Err(error) = fetched {
@@ -145,15 +181,11 @@ fn image(package: &Package, apt: &Apt, directory: &Path) -> Result<PathBuf> {
     let Some(file) = fs::read_dir(&download)?.next().transpose()? else {
         bail!("apt-get says it downloaded {wanted}, and there is no file");
     };
-    let partial = download.join("image");
-    unpack(&file.path(), &partial)?;
-    fs::rename(&partial, &image)?;
-    fs::remove_dir_all(&download)?;
-    Ok(image)
+    Ok(file.path())
 }
 
-/// Writes the one file of the package that boots to `image`.
-fn unpack(package: &Path, image: &Path) -> Result<()> {
+/// Writes the one file of the package that `pattern` means to `image`.
+fn unpack(package: &Path, pattern: &str, image: &Path) -> Result<()> {
     let mut files = Command::new("dpkg-deb")
         .arg("--fsys-tarfile")
         .arg(package)
@@ -162,10 +194,10 @@ fn unpack(package: &Path, image: &Path) -> Result<()> {
         .context("dpkg-deb, which opens Debian packages, could not be started")?;
     let input = files.stdout.take().context("dpkg-deb has no stdout")?;
     let mut tar = Command::new("tar");
-    tar.args(["--extract", "--to-stdout", "--wildcards", "./*/vmlinuz*"]).stdin(input).stdout(fs::File::create(image)?);
+    tar.args(["--extract", "--to-stdout", "--wildcards", pattern]).stdin(input).stdout(fs::File::create(image)?);
     let (tar, files) = (tar.status()?, files.wait()?);
     let size = fs::metadata(image)?.len();
-    ensure!(tar.success() && files.success() && size > 0, "there is no kernel image in {}", package.display());
+    ensure!(tar.success() && files.success() && size > 0, "there is no {pattern} in {}", package.display());
     Ok(())
 }
 
