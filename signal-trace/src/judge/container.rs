@@ -10,7 +10,7 @@ use crate::event::{
     ExitEvent, Generated, KernelTime, Pid, ProcessEvent, ProcessKey, Signal, SignalEvent, Snapshot, StartTick, Task,
 };
 use crate::judge::evidence::{Evidence, Stop};
-use crate::judge::processes::Processes;
+use crate::judge::processes::{Birthplace, Processes};
 use crate::judge::shutdown::{
     Cause, ContainerFacts, Counts, Finding, KilledBy, Missed, Outcome, Shutdown, Trigger, Verdict, Where,
 };
@@ -158,7 +158,7 @@ impl Container {
         let known = self.init.and_then(|key| self.processes.get(key)).is_some_and(|init| init.unkillable);
         if !known && target.unkillable {
             let unknown_parent = ProcessKey::default();
-            if self.processes.insert(target, unknown_parent).is_ok() {
+            if self.processes.insert(target, unknown_parent, Birthplace::Outside).is_ok() {
                 self.refresh_init(out);
             }
         }
@@ -210,15 +210,16 @@ impl Container {
         // Without a stop signal it matters whether one could have come before anybody looked.
         let stop_unseen = stop.is_none() && (past == Past::Unknown || (self.past == Past::Unknown && young));
         evidence.lost = stop_unseen || self.stale || self.strayed || time <= self.lost_until;
+        evidence.lost |= self.processes.has_holes(init.key);
         self.window = Some(make(evidence));
     }
 
-    pub(super) fn born(&mut self, time: KernelTime, event: &ProcessEvent, out: &mut Vec<Output>) {
+    pub(super) fn born(&mut self, time: KernelTime, event: &ProcessEvent, place: Birthplace, out: &mut Vec<Output>) {
         // A record that came late: whoever was there before the look, and not in it, has ended unseen.
         if time < self.looked && self.processes.get(event.task.key).is_none() {
             return;
         }
-        if self.processes.insert(&event.task, event.parent).is_err() {
+        if self.processes.insert(&event.task, event.parent, place).is_err() {
             self.lost(time);
             return;
         }

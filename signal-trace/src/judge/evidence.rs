@@ -397,8 +397,10 @@ impl Evidence {
         let kill = Kill { time, by, by_parent, pending: event.pending };
         let stands = event.result != Generated::Ignored;
         let is_init = target == self.init_key;
+        // What the dying init's namespace takes with it was not chosen, whatever mark it bears.
+        let teardown = sender == self.init_key && !is_init && self.init.exit.is_some();
         let Some(party) = self.party_mut(target) else { return };
-        party.kernel_kill |= event.kernel_made;
+        party.kernel_kill |= event.kernel_made && !teardown;
         if !stands || party.exit.is_some() {
             return;
         }

@@ -20,6 +20,7 @@ use crate::containers::Cgroup;
 use crate::containers::index::Index;
 use crate::event::{CgroupId, Event, EventKind, KernelTime, Pid, ProcessEvent, Signal, SignalEvent, Snapshot, Task};
 use container::{Container, Origins, Whereto};
+use processes::Birthplace;
 use shutdown::{ContainerFacts, Grace, GraceSource, Shutdown, Trigger, Where};
 
 /// After a loss among the signals to inits, a SIGKILL without a stop signal before it proves nothing for this long.
@@ -252,8 +253,10 @@ impl Judge {
     }
 
     fn born(&mut self, id: CgroupId, time: KernelTime, event: &ProcessEvent, out: &mut Vec<Output>) {
+        let inside = self.index.container_of(event.parent_cgroup) == Some(id);
+        let place = if inside { Birthplace::Inside } else { Birthplace::Outside };
         if let Some(container) = self.containers.get_mut(&id) {
-            container.born(time, event, out);
+            container.born(time, event, place, out);
         }
     }
 

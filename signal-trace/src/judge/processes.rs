@@ -30,6 +30,10 @@ pub(super) struct Process {
     pub(super) parent: Option<ProcessKey>,
     /// The process at the top of its lineage: one whose parent at birth was outside of the container.
     pub(super) root: ProcessKey,
+    /// A parent in the container by whose birth record it would hang, had that not been lost.
+    missing: Option<Pid>,
+    /// No such hole is between it and its root.
+    certain: bool,
     dead: bool,
     children: u32,
 }
@@ -39,6 +43,15 @@ impl Process {
     pub(super) fn named(&self) -> Named {
         Named { pid: self.key.pid, ns_pid: self.ns_pid, comm: self.comm }
     }
+}
+
+/// Where the parent of a process was at its birth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Birthplace {
+    /// In the container.
+    Inside,
+    /// Elsewhere: the process is a root.
+    Outside,
 }
 
 /// What the table could not take.
@@ -54,7 +67,9 @@ pub(super) struct Processes {
 
 impl Processes {
     /// A process was born to `parent`, or entered the cgroup while it was `parent`'s child.
-    pub(super) fn insert(&mut self, task: &Task, parent: ProcessKey) -> Result<(), TableFull> {
+    pub(super) fn insert(&mut self, task: &Task, parent: ProcessKey, place: Birthplace) -> Result<(), TableFull> {
+        let unknown = place == Birthplace::Inside && !self.by_key.contains_key(&parent);
+        let missing = unknown.then_some(parent.pid);
         let seen = SeenProcess {
             key: task.key,
             cgroup: task.cgroup,
@@ -64,14 +79,21 @@ impl Processes {
             level: task.level.unwrap_or_default(),
         };
         let parent = self.by_key.get(&parent).map(|p| p.key);
-        self.add(&seen, parent, task.ns_pid, task.level, task.unkillable)
+        self.add(&seen, parent, task.ns_pid, task.level, task.unkillable)?;
+        if let Some(process) = self.by_key.get_mut(&task.key).filter(|process| process.parent.is_none()) {
+            process.missing = process.missing.or(missing);
+            process.certain = process.missing.is_none();
+        }
+        Ok(())
     }
 
     /// A process that a look at `/proc` found: known already, or missed.
     pub(super) fn insert_seen(&mut self, seen: &SeenProcess) -> Result<(), TableFull> {
         let parent = self.by_pid.get(&seen.parent).copied();
         let unkillable = seen.ns_pid == Pid(1) && seen.level > 0;
-        self.add(seen, parent, Some(seen.ns_pid), Some(seen.level), unkillable)
+        self.add(seen, parent, Some(seen.ns_pid), Some(seen.level), unkillable)?;
+        self.mend(seen, parent);
+        Ok(())
     }
 
     fn add(
@@ -83,7 +105,8 @@ impl Processes {
         unkillable: bool,
     ) -> Result<(), TableFull> {
         let full = self.by_key.len() >= MAX_PROCESSES;
-        let root = parent.and_then(|p| self.by_key.get(&p)).map_or(seen.key, |p| p.root);
+        let above = parent.and_then(|p| self.by_key.get(&p));
+        let (root, certain) = above.map_or((seen.key, true), |p| (p.root, p.certain));
         match self.by_key.entry(seen.key) {
             Entry::Occupied(mut known) => {
                 let known = known.get_mut();
@@ -103,6 +126,8 @@ impl Processes {
                     unkillable,
                     parent,
                     root,
+                    missing: None,
+                    certain,
                     dead: false,
                     children: 0,
                 });
@@ -113,6 +138,28 @@ impl Processes {
         }
         self.by_pid.insert(seen.key.pid, seen.key);
         Ok(())
+    }
+
+    /// A process whose parent's record was lost is seen to be still that one's child: now it hangs where it was born.
+    fn mend(&mut self, seen: &SeenProcess, parent: Option<ProcessKey>) {
+        let Some(parent) = parent.filter(|parent| *parent != seen.key) else { return };
+        let Some((root, certain)) = self.by_key.get(&parent).map(|above| (above.root, above.certain)) else { return };
+        let process = self.by_key.get_mut(&seen.key).filter(|process| process.missing == Some(seen.parent));
+        let Some(process) = process.filter(|process| root != process.key) else { return };
+        process.parent = Some(parent);
+        process.missing = None;
+        for below in self.by_key.values_mut().filter(|below| below.root == seen.key) {
+            below.root = root;
+            below.certain = certain;
+        }
+        if let Some(above) = self.by_key.get_mut(&parent) {
+            above.children += 1;
+        }
+    }
+
+    /// Whether the lineage of somebody who lives, init apart, is not known.
+    pub(super) fn has_holes(&self, init: ProcessKey) -> bool {
+        self.living().any(|process| !process.certain && process.key != init)
     }
 
     /// A record showed the process: its name may be newer, and its pid in the container known for the first time.
@@ -246,7 +293,7 @@ mod tests {
     fn lineage_outlives_the_parent() {
         let mut table = Processes::default();
         for (pid, parent) in [(10, 1), (11, 10), (12, 11)] {
-            table.insert(&task(pid), key(parent)).unwrap();
+            table.insert(&task(pid), key(parent), Birthplace::Inside).unwrap();
         }
         table.remove(key(11));
         let orphan = table.get(key(12)).unwrap();
@@ -258,10 +305,10 @@ mod tests {
     #[test]
     fn a_process_that_forks_and_exits_for_ever_leaves_no_trail() {
         let mut table = Processes::default();
-        table.insert(&task(10), key(1)).unwrap();
-        table.insert(&task(11), key(10)).unwrap();
+        table.insert(&task(10), key(1), Birthplace::Outside).unwrap();
+        table.insert(&task(11), key(10), Birthplace::Outside).unwrap();
         for pid in 12..2000 {
-            table.insert(&task(pid), key(pid - 1)).unwrap();
+            table.insert(&task(pid), key(pid - 1), Birthplace::Outside).unwrap();
             table.remove(key(pid - 1));
             assert!(table.by_key.len() <= 4, "{}", table.by_key.len());
         }
@@ -273,19 +320,44 @@ mod tests {
     #[test]
     fn the_namespaces_init_is_init_whoever_came_first() {
         let mut table = Processes::default();
-        table.insert(&task(8), key(1)).unwrap();
-        table.insert(&task(9), key(1)).unwrap();
+        table.insert(&task(8), key(1), Birthplace::Outside).unwrap();
+        table.insert(&task(9), key(1), Birthplace::Outside).unwrap();
         assert_eq!(table.init().unwrap().key, key(8));
-        table.insert(&task(10), key(1)).unwrap();
+        table.insert(&task(10), key(1), Birthplace::Outside).unwrap();
         assert_eq!(table.init().unwrap().key, key(10));
+    }
+
+    fn seen(pid: u32, parent: u32) -> SeenProcess {
+        let Task { key, cgroup, comm, .. } = task(pid);
+        SeenProcess { key, cgroup, comm, parent: Pid(parent), ns_pid: Pid(pid), level: 1 }
+    }
+
+    #[test]
+    fn a_lost_parent_is_a_hole_until_it_is_seen_to_be_the_parent() {
+        let mut table = Processes::default();
+        table.insert(&task(10), key(1), Birthplace::Outside).unwrap();
+        table.insert(&task(12), key(11), Birthplace::Inside).unwrap();
+        table.insert(&task(13), key(12), Birthplace::Inside).unwrap();
+        assert!(table.has_holes(key(10)));
+        // Its parent may have been a session's process that is dead by now: to hang below init proves nothing.
+        table.insert_seen(&seen(12, 10)).unwrap();
+        assert!(table.has_holes(key(10)) && !table.descends(key(13), key(10)));
+        table.insert_seen(&seen(11, 10)).unwrap();
+        table.insert_seen(&seen(12, 11)).unwrap();
+        assert!(!table.has_holes(key(10)) && table.descends(key(13), key(10)));
+        assert_eq!(table.get(key(13)).unwrap().root, key(10));
+        for pid in [10, 11, 12, 13] {
+            table.remove(key(pid));
+        }
+        assert!(table.by_key.is_empty() && table.by_pid.is_empty());
     }
 
     #[test]
     fn the_table_is_bounded() {
         let mut table = Processes::default();
         for pid in 10..10 + u32::try_from(MAX_PROCESSES).unwrap() {
-            table.insert(&task(pid), key(1)).unwrap();
+            table.insert(&task(pid), key(1), Birthplace::Outside).unwrap();
         }
-        assert_eq!(table.insert(&task(9), key(1)), Err(TableFull));
+        assert_eq!(table.insert(&task(9), key(1), Birthplace::Outside), Err(TableFull));
     }
 }

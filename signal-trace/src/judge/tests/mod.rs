@@ -3,6 +3,7 @@
 mod properties;
 mod recorded;
 mod timeline;
+mod traps;
 
 use timeline::check;
 

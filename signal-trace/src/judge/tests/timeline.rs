@@ -12,7 +12,7 @@
 //!
 //! Every key of an expectation is checked; the number of shutdowns must be exact. `none` expects no shutdown.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
@@ -76,6 +76,8 @@ struct World {
     containers: HashMap<String, Place>,
     comms: HashMap<u32, Comm>,
     born: HashMap<u32, u64>,
+    /// Pids that may be used again.
+    free: HashSet<u32>,
     cgroup_of: HashMap<u32, CgroupId>,
 }
 
@@ -249,6 +251,7 @@ impl World {
     fn exit(&mut self, at: KernelTime, words: &[&str]) {
         let mut task = self.task(words[0]);
         task.unkillable = false;
+        self.free.insert(task.key.pid.0);
         let status = match (value(words, "signal"), value(words, "code")) {
             (Some(signal), _) => ExitStatus::Signal(Signal::parse(signal).unwrap()),
             (None, code) => ExitStatus::Code(code.unwrap_or("0").parse().unwrap()),
@@ -274,6 +277,9 @@ impl World {
     fn know(&mut self, at: KernelTime, process: &str, comm: &str) {
         let pid = self.host_pid(process);
         self.comms.insert(pid, Comm::new(comm.as_bytes()));
+        if self.free.remove(&pid) {
+            self.born.remove(&pid);
+        }
         self.born.entry(pid).or_insert(at.0);
     }
 
