@@ -1,5 +1,6 @@
 //! `signal-trace watch` over the whole run: its records by container, and its recording.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -92,35 +93,64 @@ fn parse(output: &[u8]) -> Result<Vec<Value>> {
     lines.map(|line| serde_json::from_slice(line).context("a line of watch is no JSON")).collect()
 }
 
-/// The lines of a recording that have to do with a container: of the others only their cgroups.
+/// The lines of a recording that have to do with a container, and of others only that they are there, where it met them.
 pub(crate) fn excerpt(recording: &Path, container: &str) -> Result<String> {
     let text = fs::read_to_string(recording).with_context(|| format!("cannot read {}", recording.display()))?;
     let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
     let lines: Vec<(&str, Value)> = whole.map(|line| Ok((line, serde_json::from_str(line)?))).collect::<Result<_>>()?;
-    let cgroup = lines.iter().find_map(|(_, value)| {
-        let change = &value["input"]["cgroup"];
-        let cgroup = if change["made"].is_object() { &change["made"] } else { &change["present"] };
-        (cgroup["container"]["id"] == container).then(|| cgroup["id"].clone())
-    });
+    let own = lines.iter().filter_map(|(_, value)| cgroup(value)).find(|c| c["container"]["id"] == container);
+    let own = own.and_then(|cgroup| cgroup["id"].as_u64());
+    let mut met = BTreeSet::from_iter(own);
+    let its: Vec<bool> = lines
+        .iter()
+        .map(|(_, value)| {
+            let mut ids = BTreeSet::new();
+            collect(&value["input"], &CGROUPS, &mut ids);
+            let its = own.is_some_and(|own| ids.contains(&own));
+            if its {
+                met.append(&mut ids);
+                collect(&value["input"], &["pid"], &mut met);
+            }
+            its
+        })
+        .collect();
     let keep = |value: &Value| {
         let input = &value["input"];
-        let everybodys = !value["schema"].is_null() || !input["cgroup"].is_null() || !input["lost"].is_null();
-        everybodys
-            || !input["event"]["kind"]["oom_mark"].is_null()
-            || cgroup.as_ref().is_some_and(|id| names(input, id))
+        let known = |id: &Value| id.as_u64().is_some_and(|id| met.contains(&id));
+        match cgroup(value) {
+            Some(cgroup) => cgroup["container"].is_null() || known(&cgroup["id"]),
+            None => {
+                !value["schema"].is_null() || !input["lost"].is_null() || known(&input["event"]["kind"]["oom_mark"])
+            }
+        }
     };
-    Ok(lines.iter().filter(|(_, value)| keep(value)).map(|(line, _)| *line).collect())
+    Ok(lines.iter().zip(its).filter(|((_, value), its)| *its || keep(value)).map(|((line, _), _)| *line).collect())
 }
 
-/// Whether a cgroup stands anywhere in a value.
-fn names(value: &Value, cgroup: &Value) -> bool {
-    const KEYS: [&str; 6] = ["cgroup", "container", "id", "parent", "parent_cgroup", "cgroup_gone"];
+/// What an input says of a cgroup that is there.
+fn cgroup(line: &Value) -> Option<&Value> {
+    let change = &line["input"]["cgroup"];
+    change.get("made").or_else(|| change.get("present"))
+}
+
+/// Where ids of cgroups stand.
+const CGROUPS: [&str; 7] = ["cgroup", "container", "id", "parent", "parent_cgroup", "cgroup_gone", "gone"];
+
+/// The numbers at these keys, anywhere in a value.
+fn collect(value: &Value, keys: &[&str], into: &mut BTreeSet<u64>) {
     match value {
         Value::Object(fields) => {
-            fields.iter().any(|(key, value)| (KEYS.contains(&&**key) && value == cgroup) || names(value, cgroup))
+            into.extend(
+                fields.iter().filter(|(key, _)| keys.contains(&&***key)).filter_map(|(_, value)| value.as_u64()),
+            );
+            fields.values().for_each(|value| collect(value, keys, into));
         }
-        Value::Array(values) => values.iter().any(|value| value == cgroup || names(value, cgroup)),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+        // A spec is a list: of the id, and what it says.
+        Value::Array(values) => {
+            into.extend(values.iter().filter_map(Value::as_u64));
+            values.iter().for_each(|value| collect(value, keys, into));
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
 
@@ -146,11 +176,13 @@ mod tests {
             r#"{"now":3,"input":{"event":{"kind":{"exit":{"task":{"cgroup":7}}}}}}"#,
             r#"{"now":3,"input":{"event":{"kind":{"exit":{"task":{"cgroup":8,"key":{"pid":7}}}}}}}"#,
             r#"{"now":4,"input":{"lost":"bulk"}}"#,
+            r#"{"now":5,"input":{"event":{"kind":{"signal":{"sender":{"cgroup":9},"target":{"cgroup":7}}}}}}"#,
+            r#"{"now":6,"input":{"cgroup":{"present":{"id":9,"container":{"id":"met"}}}}}"#,
         ];
         fs::write(&file, lines.map(|line| format!("{line}\n")).concat()).unwrap();
         let excerpt = excerpt(&file, "mine");
         fs::remove_file(&file).unwrap();
-        let kept: Vec<_> = [0, 1, 2, 4, 5, 7].map(|index: usize| lines[index]).into();
+        let kept: Vec<_> = [0, 1, 4, 5, 7, 8, 9].map(|index: usize| lines[index]).into();
         assert_eq!(excerpt.unwrap().lines().collect::<Vec<_>>(), kept);
     }
 }
