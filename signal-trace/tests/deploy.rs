@@ -9,9 +9,12 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::SystemTime;
 
+use serde_json::Value;
 use signal_trace::report::explain::{Alert, Axis, Entry, all, markdown};
 use signal_trace::report::metrics::Settings;
 use signal_trace::report::metrics::format::Format;
@@ -76,6 +79,33 @@ fn the_reference_of_metrics_is_a_page_of_them() {
         writeln!(reference, "| `{name}` | {kind} | {} | {what} |", labels(&page, name)).unwrap();
     }
     in_step("docs/metrics.md", &reference);
+}
+
+#[test]
+fn what_the_chart_lets_be_configured_is_what_the_agent_reads() {
+    let schema = std::fs::read_to_string(root().join("deploy/chart/values.schema.json")).unwrap();
+    let schema: Value = serde_json::from_str(&schema).unwrap();
+    let options = schema.pointer("/properties/agent/properties/config/properties").unwrap().as_object().unwrap();
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    for (name, option) in options {
+        let value = match option["type"].as_str().unwrap() {
+            "array" => "[forced]",
+            "boolean" => "true",
+            "integer" => "7",
+            other => panic!("{name} is a {other}"),
+        };
+        writeln!(file, "{name}: {value}").unwrap();
+    }
+    let output = Command::new(env!("CARGO_BIN_EXE_signal-trace"))
+        .args(["agent", "--print-config", "--config"])
+        .arg(file.path())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let printed = String::from_utf8(output.stdout).unwrap();
+    for name in options.keys() {
+        assert!(printed.contains(&format!("{name}:")), "{name} in {printed}");
+    }
 }
 
 /// The names of the labels of a metric's first sample, but for those of a histogram's buckets.

@@ -60,13 +60,10 @@ seLinuxOptions:
 {{- end }}
 {{- end }}
 
-{{- /* The host's view that both need: its control groups, and its processes. */}}
+{{- /* The host's control groups, where containers are found. */}}
 {{- define "signal-trace.volumeMounts" -}}
 - name: cgroup
   mountPath: /sys/fs/cgroup
-  readOnly: true
-- name: proc
-  mountPath: /host/proc
   readOnly: true
 {{- end }}
 
@@ -74,9 +71,5 @@ seLinuxOptions:
 - name: cgroup
   hostPath:
     path: /sys/fs/cgroup
-    type: Directory
-- name: proc
-  hostPath:
-    path: /proc
     type: Directory
 {{- end }}

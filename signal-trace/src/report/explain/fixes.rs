@@ -271,7 +271,7 @@ pub(super) const SCRAPE_JOB: Fix = Fix {
 
 pub(super) const POD_SECURITY: Fix = Fix {
     who: "Pod security",
-    what: "Added capabilities and host paths are outside the baseline, so the namespace needs this label.",
+    what: "The host's pids, a host path and added capabilities are outside the baseline, so the namespace needs this label.",
     example: &["kubectl label namespace signal-trace \\", "  pod-security.kubernetes.io/enforce=privileged"],
 };
 
