@@ -146,7 +146,7 @@ pub(crate) fn run(faults: &[&'static Fault], lab: &mut Lab<'_>) -> Result<Vec<Ou
         let started = Instant::now();
         let problem = (fault.play)(lab).err().map(|error| format!("{error:#}"));
         let seconds = started.elapsed().as_secs_f64();
-        let word = if problem.is_none() { "done" } else { "failed" };
+        let word = problem.as_ref().map_or("done".into(), |problem| format!("failed ({problem})"));
         anstream::eprintln!("{0}{1}: {word} after {seconds:.1} s{0:#}", child::QUIET, fault.name);
         outcomes.push(Outcome { fault: fault.name, about: fault.about, seconds, problem });
     }

@@ -38,7 +38,9 @@ impl Images<'_> {
     /// A root file system with the sandbox's program alone.
     fn pause(self) -> Result<Vec<u8>> {
         let mut layer = Builder::new(Vec::new());
-        file(&mut layer, "pause", 0o755, &fs::read(self.bin.join("pause"))?)?;
+        let program = self.bin.join("pause");
+        let content = fs::read(&program).with_context(|| format!("cannot read {}", program.display()))?;
+        file(&mut layer, "pause", 0o755, &content)?;
         Ok(layer.into_inner()?)
     }
 

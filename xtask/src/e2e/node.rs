@@ -53,6 +53,8 @@ pub(crate) struct Node {
     logs: PathBuf,
     parts: Vec<(Part, Process)>,
     tunables: Vec<(&'static str, String)>,
+    /// The right to be the one; given back when dropped.
+    _only: fs::File,
 }
 
 /// In the order of their start.
@@ -80,6 +82,7 @@ impl Node {
     /// Starts it with the programs in `bin` and returns when it is ready for pods. The calling thread, and what it
     /// starts from then on, is in the node's network namespace.
     pub(crate) fn up(bin: &Path, logs: &Path, interrupt: &Interrupt) -> Result<Self> {
+        let only = only()?;
         remains::clear()?;
         for directory in ["cni", "static", "kubelet"] {
             fs::create_dir_all(Path::new(STATE).join(directory))?;
@@ -88,7 +91,7 @@ impl Node {
         let read = |name: &&'static str| Some((*name, fs::read_to_string(format!("/proc/sys/{name}")).ok()?));
         let tunables = TUNABLES.iter().filter_map(read).collect();
         // From here on there is something to remove.
-        let mut node = Self { bin: bin.to_owned(), logs: logs.to_owned(), parts: Vec::new(), tunables };
+        let mut node = Self { bin: bin.to_owned(), logs: logs.to_owned(), parts: Vec::new(), tunables, _only: only };
         network()?;
         enter()?;
         cgroup::create()?;
@@ -218,6 +221,15 @@ pub(crate) fn enter() -> Result<()> {
     let kind = rustix::thread::LinkNameSpaceType::Network;
     rustix::thread::move_into_link_name_space(std::os::fd::AsFd::as_fd(&namespace), Some(kind))
         .with_context(|| format!("cannot enter {path}: this must run as root"))
+}
+
+/// Two nodes would have the same names: the second waits for nobody and says so.
+fn only() -> Result<fs::File> {
+    let path = format!("{STATE}.lock");
+    let lock = fs::File::create(&path).with_context(|| format!("cannot make {path}: this must run as root"))?;
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive)
+        .context("another `cargo xtask e2e` has its node up: let it end, or use that node by --kubeconfig")?;
+    Ok(lock)
 }
 
 fn network() -> Result<()> {

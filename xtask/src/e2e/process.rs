@@ -102,6 +102,13 @@ impl Process {
     }
 }
 
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Whoever gave up half-way must not leave it behind.
+        drop(self.kill());
+    }
+}
+
 /// The last lines of a log, in one.
 pub(crate) fn tail(log: &Path, lines: usize) -> String {
     let bytes = std::fs::read(log).unwrap_or_default();
