@@ -1,8 +1,9 @@
 //! `image`: the product as a container image, made without a container engine: one static binary and nothing else, in an
 //! OCI archive, with a bill of materials beside it.
 //!
-//! The same sources give the same bytes: paths of this machine are kept out of the binary, and the only time in the image
-//! is that of the commit, or `SOURCE_DATE_EPOCH`.
+//! The same sources at the same place give the same bytes: the only time in the image is that of the commit, or
+//! `SOURCE_DATE_EPOCH`. Paths of this machine are kept out of the daemon; the kernel programs, whose flags are set by
+//! whoever builds them, still name theirs in the line information that the verifier shows.
 
 mod oci;
 mod sbom;
@@ -171,7 +172,7 @@ fn build(toolchain: &Toolchain, architecture: Architecture, source: &Source, out
     Ok(bytes)
 }
 
-/// The compiler's flags by which no path of this machine gets into the binary.
+/// The compiler's flags by which no path of this machine gets into what it compiles.
 fn forgetting(toolchain: &Toolchain) -> Result<OsString> {
     let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
     let home = home.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo")));
