@@ -6,6 +6,7 @@ pub mod cli;
 pub mod containers;
 pub mod daemon;
 mod disposition;
+pub mod doctor;
 pub mod event;
 pub mod instance;
 pub mod judge;

@@ -73,22 +73,35 @@ impl FromStr for Output {
 ///
 /// Where one of them fails; then no file is touched.
 pub fn write_all(report: &Report, outputs: &[Output], style: &Style) -> Result<(), WriteError> {
-    let mut files = Vec::new();
-    let mut stdout = Vec::new();
+    let mut parts = Vec::new();
     for output in outputs {
         let style = if output.file.is_some() { render::file_style() } else { *style };
         let text = render::render(report, output.format, &style)
             .map_err(|source| WriteError::Render { format: output.format.name(), source })?;
-        match &output.file {
+        parts.push((output.file.clone(), text));
+    }
+    put_all(parts)
+}
+
+/// Puts every text where it belongs; without a file on standard output, after the files.
+///
+/// # Errors
+///
+/// Where one of them fails; then no file is touched.
+pub fn put_all(parts: Vec<(Option<PathBuf>, Vec<u8>)>) -> Result<(), WriteError> {
+    let mut files = Vec::new();
+    let mut stdout = Vec::new();
+    for (file, text) in parts {
+        match file {
             None => stdout.extend(text),
-            Some(path) => {
-                let file = beside(path, &text).map_err(|source| WriteError::File { path: path.clone(), source })?;
-                files.push((file, path));
-            }
+            Some(path) => match beside(&path, &text) {
+                Ok(written) => files.push((written, path)),
+                Err(source) => return Err(WriteError::File { path, source }),
+            },
         }
     }
     for (file, path) in files {
-        file.persist(path).map_err(|error| WriteError::File { path: path.clone(), source: error.error })?;
+        file.persist(&path).map_err(|error| WriteError::File { path, source: error.error })?;
     }
     let mut out = io::stdout().lock();
     out.write_all(&stdout).and_then(|()| out.flush()).map_err(WriteError::Stdout)

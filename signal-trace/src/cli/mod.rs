@@ -5,6 +5,7 @@ pub mod app;
 pub mod audit;
 pub mod check;
 pub mod demo;
+pub mod doctor;
 pub mod explain;
 mod filter;
 mod names;
@@ -49,6 +50,8 @@ pub enum Command {
     Demo(demo::Demo),
     /// Judge again what `watch --record` has recorded
     Replay(replay::Replay),
+    /// Say whether this machine, or this pod, is fit to trace, and what to do where it is not
+    Doctor(doctor::Doctor),
     /// Say which workloads of a fleet shut down gracefully, which do not, and who is at fault
     Audit(Box<audit::Audit>),
     /// Say what a verdict means, how it comes about and how to mend it
@@ -80,6 +83,7 @@ impl Cli {
             Command::Check(check) => check.run(),
             Command::Demo(demo) => demo.run(),
             Command::Replay(replay) => replay.run().map(|()| ExitCode::SUCCESS),
+            Command::Doctor(doctor) => doctor.run(),
             Command::Audit(audit) => audit.run(),
             Command::Explain(explain) => explain.run().map(|()| ExitCode::SUCCESS),
             Command::App(_) => unreachable!("it has run above"),

@@ -47,6 +47,12 @@ pub fn resolve(btf: &[u8]) -> Result<Offsets, BtfError> {
     Ok(offsets)
 }
 
+/// Every member that the programs load, as C would write it from a `task_struct *`, and where it lies in its struct.
+pub fn located(offsets: &Offsets) -> Vec<(&'static str, u32)> {
+    let mut offsets = *offsets;
+    LOADS.iter().map(|(path, target)| (path.text, *target(&mut offsets))).collect()
+}
+
 const TASK: Named = Named { kind: Kind::STRUCT, name: "task_struct" };
 /// The prototype of a tracepoint's `tp_btf` program: `void *__data`, then the arguments of its `TP_PROTO`.
 const EXIT: Named = Named { kind: Kind::TYPEDEF, name: "btf_trace_sched_process_exit" };

@@ -4,13 +4,13 @@
 //! wrapped one is unwrapped, and one that came before does not count again. What looks like a record and cannot be read
 //! is a gap in the report, not a silence.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io::{self, BufRead, Read};
 
 use serde::Deserialize;
 
-use super::super::tally::{Gap, Key, Said, Source, Tallies};
+use super::super::tally::{Gap, Key, Said, Source, Tallies, Tally};
 use super::{Window, Within};
 use crate::event::Signal;
 use crate::judge::shutdown::{Finding, Outcome, Verdict};
@@ -114,12 +114,8 @@ impl<'p> Records<'p> {
         self.watched(cluster, tallies);
     }
 
-    fn take(
-        &mut self,
-        cluster: &str,
-        record: &Record,
-        containers: &mut std::collections::BTreeMap<Key, super::super::tally::Tally>,
-    ) {
+    /// One record, of that cluster.
+    pub fn take(&mut self, cluster: &str, record: &Record, containers: &mut BTreeMap<Key, Tally>) {
         let within = self.window.place(record.time.0);
         if within == Within::Neither {
             self.counts.outside += 1;

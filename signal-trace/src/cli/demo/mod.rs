@@ -56,8 +56,9 @@ impl Demo {
                 println!("{number}. {}: {}\n", case.title, case.shown());
             }
             let began = Instant::now();
-            let shutdown =
-                play(&mut daemon, case, &shells).await.with_context(|| format!("case {number}, {}", case.title))?;
+            let shutdown = play(&mut daemon, case, &shells, Stdio::inherit())
+                .await
+                .with_context(|| format!("case {number}, {}", case.title))?;
             output.write(&shutdown, wall_clock()).context("cannot write a verdict")?;
             let named = |verdict| verdict_name(verdict, style.charset());
             let title = format!("{number}. {}", case.title);
@@ -73,13 +74,14 @@ impl Demo {
     }
 }
 
-async fn play(daemon: &mut Daemon, case: &Case, shells: &Shells) -> anyhow::Result<Shutdown> {
+/// Starts a case, stops it when it is ready, and gives its verdict. What it says goes to `errors`.
+pub(super) async fn play(daemon: &mut Daemon, case: &Case, shells: &Shells, errors: Stdio) -> anyhow::Result<Shutdown> {
     let own = std::env::current_exe().context("cannot find this program's own file")?;
     let plan = Plan { signal: Signal::TERM, grace: case.grace, source: GraceSource::Flag };
     let sandbox = Sandbox::create(daemon.hierarchy().mount(), "demo")?;
     daemon.adopt(sandbox.cgroup().clone(), plan.spec());
     let mut command = case.command(shells, &own);
-    command.stdin(Stdio::null()).stdout(Stdio::piped());
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(errors);
     let mut running = sandbox.start(command)?;
     let stdout = running.init_mut().take_stdout().context("the container has no output")?;
     let said = Capture::start(stdout)?;

@@ -1,0 +1,143 @@
+//! `signal-trace doctor`: says whether this machine or pod is fit to trace, what is lacking, and how to mend it.
+
+use std::path::{Path, PathBuf};
+use std::process::{ExitCode, Stdio};
+
+use anyhow::Context as _;
+use clap::Args;
+use serde::Serialize;
+
+use super::demo::cases::{CASES, Shells};
+use super::demo::play;
+use super::output::wall_clock;
+use super::runtime;
+use crate::audit::render::visible_json;
+use crate::audit::write::put_all;
+use crate::containers::path::Forms;
+use crate::daemon::{Daemon, StartError};
+use crate::doctor::api::{self, Cluster};
+use crate::doctor::render::{Findings, write};
+use crate::doctor::{Check, Level, is_ready, machine};
+use crate::judge::shutdown::Shutdown;
+use crate::kernel::Settings;
+use crate::report::json::Record;
+use crate::report::style::Style;
+use crate::report::text::verdict_name;
+use crate::sandbox::SandboxError;
+
+/// Cases of the demo that the self-test stops: one that goes well, and the most usual one that does not.
+const SELF_TEST: [usize; 2] = [1, 0];
+
+/// Say whether this machine, or this pod, is fit to trace, and what to do where it is not.
+#[derive(Debug, Args)]
+pub struct Doctor {
+    /// One JSON object instead of lines
+    #[arg(long)]
+    json: bool,
+
+    /// Ask the API server of this kubeconfig what this account may do; in a pod its own is asked
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+
+    /// Write a support bundle: the findings and the records of the self-test, without names of this machine
+    #[arg(long, value_name = "FILE")]
+    bundle: Option<PathBuf>,
+}
+
+/// What a support bundle holds.
+#[derive(Serialize)]
+struct Bundle<'c> {
+    schema: &'static str,
+    findings: Findings<'c>,
+    records: Vec<Record>,
+}
+
+impl Doctor {
+    /// Looks, tests and says.
+    ///
+    /// # Errors
+    ///
+    /// The output or the bundle cannot be written.
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        let settings = Settings::default();
+        let mut checks = machine::look(&settings, Path::new("/"), jiff::Timestamp::now());
+        let runtime = runtime()?;
+        let mut records = Vec::new();
+        if is_ready(&checks) {
+            checks.extend(runtime.block_on(self_test(&settings, &mut records)));
+        }
+        checks.push(runtime.block_on(api::look(self.cluster())));
+
+        if let Some(path) = &self.bundle {
+            let bundle = Bundle { schema: "signal-trace.dev/bundle/v1", findings: Findings::new(&checks), records };
+            let Ok(text) = visible_json(&bundle) else { anyhow::bail!("cannot write the bundle") };
+            put_all(vec![(Some(path.clone()), text)])?;
+        }
+        if self.json {
+            println!("{}", serde_json::to_string(&Findings::new(&checks)).context("cannot write the findings")?);
+        } else {
+            let mut text = String::new();
+            write(&mut text, &checks, &Style::of(&std::io::stdout())).context("cannot write the findings")?;
+            print!("{text}");
+        }
+        Ok(if is_ready(&checks) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+
+    fn cluster(&self) -> Cluster<'_> {
+        match &self.kubeconfig {
+            Some(path) => Cluster::Kubeconfig(path),
+            None if std::env::var_os("KUBERNETES_SERVICE_HOST").is_some() => Cluster::Around,
+            None => Cluster::None,
+        }
+    }
+}
+
+/// Loads the programs, stops containers of our own, and holds the verdicts against the truth.
+async fn self_test(settings: &Settings, records: &mut Vec<Record>) -> Vec<Check> {
+    let mut daemon = match Daemon::start(settings, Forms::default()) {
+        Ok(daemon) => daemon,
+        Err(StartError::Kernel(error)) => return vec![Check::failed("programs", &error)],
+        Err(error) => return vec![Check::failed("programs", &error)],
+    };
+    let attached = daemon.kernel().attached().len();
+    let mut checks = vec![Check::ok("programs", format!("{attached} loaded and attached"))];
+    let shells = Shells::find();
+    for case in SELF_TEST.map(|at| &CASES[at]) {
+        match play(&mut daemon, case, &shells, Stdio::null()).await {
+            Ok(shutdown) if shutdown.verdict == case.expected => records.push(redacted(&shutdown)),
+            Ok(shutdown) => {
+                let named = |verdict| verdict_name(verdict, crate::report::style::Charset::Unicode);
+                let found = format!("{}: {} and not {}", case.title, named(shutdown.verdict), named(case.expected));
+                records.push(redacted(&shutdown));
+                checks.push(Check::fail("self-test", found, "run again with --bundle FILE and report it"));
+            }
+            Err(error) => {
+                checks.push(not_tested(&error));
+                return checks;
+            }
+        }
+    }
+    if checks.iter().all(|check| check.level == Level::Ok) {
+        checks.push(Check::ok(
+            "self-test",
+            format!("{} containers stopped, each with the right verdict", SELF_TEST.len()),
+        ));
+    }
+    checks
+}
+
+/// The agent may trace without being able to make containers: that is no lack of it.
+fn not_tested(error: &anyhow::Error) -> Check {
+    let found = format!("no container could be stopped to be sure: {error:#}");
+    match error.downcast_ref::<SandboxError>() {
+        Some(SandboxError::NotPrivileged | SandboxError::ReadOnlyCgroup(_)) => {
+            Check::warn("self-test", found, "nothing, if this is the agent's pod; else run as root on the node")
+        }
+        _ => Check::fail("self-test", found, "run again with --bundle FILE and report it"),
+    }
+}
+
+/// Without the machine's name; the containers are our own.
+fn redacted(shutdown: &Shutdown) -> Record {
+    Record::new(shutdown, "node", wall_clock())
+}
