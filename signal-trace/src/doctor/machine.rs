@@ -29,14 +29,14 @@ const SOCKETS: [(&str, &str); 5] = [
 
 /// Looks at everything, without loading anything.
 pub fn look(settings: &Settings, root: &Path, now: Timestamp) -> Vec<Check> {
-    let mut checks = kernel(examine(&settings.host, settings.locked_bytes()));
+    let mut checks = kernel(&examine(&settings.host, settings.locked_bytes()));
     checks.extend(cgroups(&settings.host, root));
     checks.push(proc_view(&settings.host));
     checks.push(clock(now));
     checks
 }
 
-fn kernel(found: Examination) -> Vec<Check> {
+fn kernel(found: &Examination) -> Vec<Check> {
     let release = found.release.map_or_else(|| "of unknown release".to_owned(), |release| format!("Linux {release}"));
     let mut lacking: BTreeMap<&'static str, Check> = BTreeMap::new();
     for lack in &found.lacks {
