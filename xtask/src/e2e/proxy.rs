@@ -5,6 +5,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -32,6 +33,7 @@ pub(crate) enum Mode {
 /// A running proxy.
 pub(crate) struct Proxy {
     shared: Arc<Shared>,
+    listening: Option<JoinHandle<()>>,
 }
 
 struct Shared {
@@ -58,7 +60,7 @@ impl Proxy {
         let state = State { mode: Mode::Pass, watches: Vec::new(), connections: Vec::new() };
         let shared = Arc::new(Shared { state: Mutex::new(state), stop: AtomicBool::new(false) });
         let ours = shared.clone();
-        std::thread::spawn(move || {
+        let listening = std::thread::spawn(move || {
             while !ours.stop.load(Ordering::Relaxed) {
                 let Ok((client, _)) = listener.accept() else {
                     std::thread::sleep(LOOK);
@@ -69,7 +71,7 @@ impl Proxy {
                 std::thread::spawn(move || drop(ours.serve(client)));
             }
         });
-        Ok(Self { shared })
+        Ok(Self { shared, listening: Some(listening) })
     }
 
     /// From now on; what is connected goes on as it was.
@@ -99,6 +101,8 @@ impl Drop for Proxy {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::Relaxed);
         self.cut();
+        // The port is free for the next one when this is over.
+        drop(self.listening.take().map(JoinHandle::join));
     }
 }
 
