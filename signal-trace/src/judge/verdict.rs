@@ -199,6 +199,11 @@ fn whole(e: &Evidence) -> bool {
 }
 
 fn oom_killed(e: &Evidence) -> bool {
+    // Init was killed by somebody whose signal was lost: whether that came before is not known.
+    let unseen_kill = e.lost && e.outside_kill.is_none() && e.init.killed() && !e.init.oom_killed();
+    if unseen_kill {
+        return false;
+    }
     let before_kill = |at: KernelTime| e.outside_kill.is_none_or(|k| at <= k.time);
     std::iter::once(&e.init)
         .chain(e.members().map(|m| &m.party))

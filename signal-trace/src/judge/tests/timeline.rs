@@ -382,6 +382,7 @@ fn describe(s: &Shutdown) -> String {
         "trigger",
         "stop",
         "exit",
+        "steps",
     ] {
         write!(text, " {key}={}", field(s, key)).unwrap();
     }
@@ -405,6 +406,7 @@ fn field(s: &Shutdown, key: &str) -> String {
         "missed" => missed(&s.missed),
         "findings" => s.findings.iter().map(|f| f.name()).collect::<Vec<_>>().join(","),
         "trigger" => s.trigger.name().into(),
+        "steps" => s.timeline.len().to_string(),
         "stop" => s.stop_signal.map_or("none".into(), |s| s.to_string()),
         "exit" => match s.exit {
             None => "none".into(),
