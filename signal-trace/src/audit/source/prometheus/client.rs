@@ -129,17 +129,27 @@ fn unreachable(error: &hyper_util::client::legacy::Error) -> AskError {
     let mut source = error.source();
     while let Some(error) = source {
         if let Some(tls) = error.downcast_ref::<rustls::Error>() {
-            return AskError::Certificate { reason: tls.to_string() };
+            return tls_error(tls);
         }
         if let Some(inner) = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref)
             && let Some(tls) = inner.downcast_ref::<rustls::Error>()
         {
-            return AskError::Certificate { reason: tls.to_string() };
+            return tls_error(tls);
         }
         reasons.push(error.to_string());
         source = error.source();
     }
     AskError::Unreachable { reason: reasons.pop().unwrap_or_else(|| error.to_string()) }
+}
+
+/// Which of the two certificates it is about: an alert is the server's opinion of ours.
+fn tls_error(error: &rustls::Error) -> AskError {
+    let reason = error.to_string();
+    if matches!(error, rustls::Error::AlertReceived(_)) {
+        AskError::ClientCertificate { reason }
+    } else {
+        AskError::Certificate { reason }
+    }
 }
 
 /// Seconds, or a date.

@@ -11,6 +11,8 @@ pub(super) enum AskError {
     TimedOut { seconds: u64 },
     #[error("its certificate is not accepted ({reason}): name the authority that signed it with --ca")]
     Certificate { reason: String },
+    #[error("refuses our certificate, or wants one ({reason}): give --client-cert and --client-key")]
+    ClientCertificate { reason: String },
     #[error("refuses the credentials ({status}): are they given, and has the token expired?")]
     Credentials { status: u16 },
     #[error("redirects{}: is there a login page in front? Give credentials, or the address behind it", place(to))]
