@@ -15,7 +15,7 @@ use tracing::{debug, warn};
 use crate::containers::Cgroup;
 use crate::containers::path::Forms;
 use crate::containers::scan::{Hierarchy, Unsupported, View};
-use crate::containers::snapshot::{Look, PidNamespace, own_pid_namespace, pid_namespace};
+use crate::containers::snapshot::{PidNamespace, own_pid_namespace, pid_namespace};
 use crate::event::{CgroupId, Event, EventKind, KernelTime, Pid};
 use crate::judge::shutdown::{ContainerFacts, Shutdown};
 use crate::judge::{CgroupChange, Input, Judge, Loss, Output, Spec};
@@ -420,11 +420,13 @@ impl Daemon {
             &Cgroup { id: container, parent: container, path: path.to_owned(), container: None },
             boot_time(),
         ) {
-            Ok(look) if look.left_out == 0 => Some(Input::Processes(look.snapshot)),
-            // A table with holes would blame init for children that are only not in it.
-            Ok(Look { left_out, .. }) => {
-                debug!(left_out, path = %path.escape_debug(), "cannot see all of a container's processes");
-                None
+            Ok(look) => {
+                let left_out = look.left_out;
+                let whole = look.whole();
+                if whole.is_none() {
+                    debug!(left_out, path = %path.escape_debug(), "cannot see all of a container's processes");
+                }
+                whole.map(Input::Processes)
             }
             Err(error) => {
                 debug!(%error, path = %path.escape_debug(), "cannot read a container's processes");

@@ -112,7 +112,8 @@ fn on_this_kernel(toolchain: &Toolchain) -> Result<()> {
 fn integration(toolchain: &Toolchain, names: &[String]) -> Result<()> {
     ensure!(!names.is_empty(), "there is no such test in signal-trace/tests");
     let mut cargo = machine::cargo_as_root(&toolchain.host)?;
-    cargo.args(["test", "--package", "signal-trace"]);
+    // The same packages as for the unit tests, so that what they are built from has the same features and is built once.
+    cargo.args(["test", "--workspace", "--exclude", "signal-trace-ebpf"]);
     child::show(cargo.args(names.iter().flat_map(|name| ["--test", name])))
 }
 

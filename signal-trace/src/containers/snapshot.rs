@@ -27,6 +27,13 @@ pub struct Look {
     pub left_out: usize,
 }
 
+impl Look {
+    /// The processes, if nobody is missing: a table with holes would blame init for children that are only not in it.
+    pub fn whole(self) -> Option<Snapshot> {
+        (self.left_out == 0).then_some(self.snapshot)
+    }
+}
+
 /// A pid namespace, as the kernel's helpers name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PidNamespace {
@@ -364,6 +371,7 @@ mod tests {
             [10, 11, 12],
             "listed twice, seen once; nested containers and neighbours are not in it"
         );
+        assert!(look.clone().whole().is_some());
         let init = SeenProcess {
             key: ProcessKey { pid: Pid(10), start: StartTick(1000) },
             cgroup: container.id,
@@ -399,6 +407,7 @@ mod tests {
         let look = host.look(&container);
         assert_eq!(pids(&look), [12]);
         assert_eq!(look.left_out, 4, "another pid namespace's, two that do not parse, and a line that does not");
+        assert_eq!(look.whole(), None, "who is not in it cannot have been told either");
     }
 
     #[test]
