@@ -65,9 +65,14 @@ pub(super) struct Container {
     looked: KernelTime,
     /// A process of init's went to a cgroup outside of the container: whatever becomes of it is not seen.
     strayed: bool,
+    /// Who ended while a look at `/proc` was on its way, which may still list them.
+    ended: Vec<ProcessKey>,
     /// What opens up to this instant may have been touched by a loss.
     lost_until: KernelTime,
 }
+
+/// More than a runtime's own stages, which are what ends while a container is made.
+const MAX_ENDED: usize = 64;
 
 impl Container {
     pub(super) fn new(facts: Arc<ContainerFacts>, known_since: KernelTime, past: Past, lost_until: KernelTime) -> Self {
@@ -83,6 +88,7 @@ impl Container {
             stale: false,
             looked: KernelTime::default(),
             strayed: false,
+            ended: Vec::new(),
             lost_until,
         }
     }
@@ -260,6 +266,9 @@ impl Container {
             fate = if of_window { window.init_ended(time) } else { window.fate_if_empty() };
         }
         self.processes.remove(key);
+        if (!self.seeded || self.stale) && self.ended.len() < MAX_ENDED {
+            self.ended.push(key);
+        }
         if was_init {
             self.init = None;
         }
@@ -275,7 +284,9 @@ impl Container {
 
     /// What a look at `/proc` found: who was missed is added; after a loss, who is not there has ended.
     pub(super) fn seen(&mut self, snapshot: &Snapshot, out: &mut Vec<Output>) {
-        let mut processes: Vec<_> = snapshot.processes.iter().collect();
+        // One who ended before the look was over would live on in the table, and be init where no flag says who is.
+        let ended = std::mem::take(&mut self.ended);
+        let mut processes: Vec<_> = snapshot.processes.iter().filter(|p| !ended.contains(&p.key)).collect();
         processes.sort_by_key(|p| (p.key.start, p.key.pid));
         for process in processes {
             if self.processes.insert_seen(process).is_err() {

@@ -1,5 +1,6 @@
 timelines! {
     a_job_that_ends_by_itself,
+    a_look_that_lists_who_has_ended,
     a_self_send_does_not_tell,
     apache_workers_signal_themselves,
     bash_defers_its_trap,
