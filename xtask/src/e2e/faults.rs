@@ -205,6 +205,7 @@ impl Lab<'_> {
     /// A pod that lives and ends with all at its best: its record is whole and its event is written.
     fn heals(&self, namespace: &str) -> Result<()> {
         self.pods(namespace, &[wrapper("after", 2)])?;
+        self.known(namespace)?;
         self.delete(namespace, "after")?;
         let records = self.records(namespace, 1)?;
         must(
@@ -213,6 +214,11 @@ impl Lab<'_> {
             &records[0],
         )?;
         self.event(namespace, "StopSignalNotForwarded")
+    }
+
+    /// Waits until the agent was told about the pods of a namespace.
+    fn known(&self, namespace: &str) -> Result<()> {
+        self.eventually("the agent knows the pod", || Ok(tested::get("/debug/containers")?.contains(namespace)))
     }
 
     /// Waits for an event.

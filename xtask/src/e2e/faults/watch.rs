@@ -9,11 +9,11 @@ use serde_json::json;
 
 use super::{BOUND, Lab, good, must, wrapper};
 use crate::e2e::agent::Setup;
+use crate::e2e::board;
 use crate::e2e::case::State;
 use crate::e2e::pki;
 use crate::e2e::process::{Process, tied};
 use crate::e2e::proxy::{self, Mode, Proxy};
-use crate::e2e::{agent as tested, board};
 
 /// What the proxy asks for when it is busy.
 const RETRY_AFTER: Duration = Duration::from_secs(3);
@@ -77,7 +77,7 @@ pub(super) fn silent(lab: &mut Lab<'_>) -> Result<()> {
     let agent = lab.agent_with(&way.setup)?;
     let namespace = lab.namespace("silent");
     lab.pods(&namespace, &[wrapper("cached", 3)])?;
-    lab.eventually("the agent knows the pod", || Ok(tested::get("/debug/containers")?.contains(&namespace)))?;
+    lab.known(&namespace)?;
     way.proxy.set(Mode::Pass);
     way.proxy.silence();
     let since = Instant::now();
