@@ -76,11 +76,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     machine::require_linux()?;
     machine::require_tracing()?;
     let cases = chosen(options)?;
-    let Some(product) = &options.built else {
+    let given = options.built.as_deref();
+    let Some(product) = given.filter(|_| !options.v2_vm) else {
         packages::provide(&packages::NODE)?;
         let bin = programs::provide()?;
         let toolchain = setup::run(Voice::OnlyWork)?;
-        let product = build::product(&toolchain)?;
+        let product = given.map_or_else(|| build::product(&toolchain), |product| Ok(product.to_owned()))?;
         if options.v2_vm {
             return guest::run(&toolchain, &product, &bin, &inside(options));
         }
