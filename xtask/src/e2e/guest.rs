@@ -88,6 +88,9 @@ fn pack(runner: &Path, product: &Path, bin: &Path, modules: &[Vec<u8>], argument
     put("bin/xtask", read(runner)?);
     put("bin/signal-trace", read(product)?);
     put("etc/resolv.conf", Vec::new());
+    // The kubelet looks for a user of its own in them.
+    put("etc/passwd", b"root:x:0:0:root:/root:/bin/sh\n".to_vec());
+    put("etc/group", b"root:x:0:\n".to_vec());
     put("etc/ssl/openssl.cnf", read(Path::new("/etc/ssl/openssl.cnf"))?);
     for (number, (name, module)) in MODULES.iter().zip(modules).enumerate() {
         put(&format!("modules/{number}-{name}.ko"), module.clone());
