@@ -9,6 +9,7 @@ mod agent;
 mod board;
 mod case;
 mod check;
+mod churn;
 mod cluster;
 mod faults;
 mod guest;
@@ -36,7 +37,7 @@ use crate::{build, child, machine, packages, setup, table};
 use board::Board;
 use case::Case;
 use cluster::Cluster;
-use faults::{Fault, Lab};
+use faults::{Fault, Lab, Needs};
 use node::Node;
 use runner::{Bed, Outcome};
 use signals::Interrupt;
@@ -59,6 +60,9 @@ pub(crate) struct Options {
     /// Only the cases that are marked as quick.
     #[arg(long)]
     quick: bool,
+    /// Instead of the cases: what the agent takes while 300 containers and 60 pods are replaced in each of so many minutes.
+    #[arg(long, value_name = "MINUTES", conflicts_with_all = ["keep", "kubeconfig", "case", "quick", "v2_vm"])]
+    churn: Option<usize>,
     /// In a virtual machine with cgroups of version 2 alone instead of on this machine: the quick cases, unless some are
     /// named. Takes about ten minutes.
     #[arg(long, conflicts_with_all = ["keep", "kubeconfig"])]
@@ -103,13 +107,18 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     };
     anstream::eprintln!("{0}node ready after {1:.1} s{0:#}", child::GOOD, started.elapsed().as_secs_f64());
     let cluster = Cluster { bin };
-    let faults = if options.quick { Vec::new() } else { faults::chosen(&options.case, node.is_some()) };
+    let mut faults = faults::chosen(&options.case, there(options));
+    if options.quick {
+        // In the guest, what only it can play.
+        faults.retain(|fault| options.guest && fault.needs == Needs::OwnMachine);
+    }
     let plan = Plan {
         cases: &cases,
         faults: &faults,
         product,
         directory: &directory,
         at_a_time: if options.guest { 2 } else { AT_A_TIME },
+        churn: options.churn,
     };
     let result = play(&plan, &cluster, node.as_mut(), &interrupt);
     if options.kubeconfig.is_some() {
@@ -141,9 +150,18 @@ fn chosen(options: &Options) -> Result<Vec<Case>> {
     if options.guest {
         cases.iter_mut().for_each(|case| case.within *= guest::SLOWER);
     }
-    let faults = faults::chosen(&options.case, options.kubeconfig.is_none());
+    let faults = faults::chosen(&options.case, there(options));
     ensure!(!cases.is_empty() || !faults.is_empty(), "there is no such case below xtask/e2e/cases");
     Ok(cases)
+}
+
+/// What faults can be played with.
+fn there(options: &Options) -> Needs {
+    match options.kubeconfig {
+        _ if options.guest || options.v2_vm => Needs::OwnMachine,
+        Some(_) => Needs::Cluster,
+        None => Needs::OwnNode,
+    }
 }
 
 /// What is played, with what.
@@ -153,6 +171,7 @@ struct Plan<'a> {
     product: &'a Path,
     directory: &'a Path,
     at_a_time: usize,
+    churn: Option<usize>,
 }
 
 fn play(plan: &Plan<'_>, cluster: &Cluster, node: Option<&mut Node>, interrupt: &Interrupt) -> Result<()> {
@@ -164,6 +183,9 @@ fn play(plan: &Plan<'_>, cluster: &Cluster, node: Option<&mut Node>, interrupt: 
     let kubeconfig = rights(cluster)?;
     let setup = agent::Setup { program: plan.product.to_owned(), kubeconfig, directory: directory.to_owned() };
     let watches = cluster.watch(&board);
+    if let Some(minutes) = plan.churn {
+        return churn::run(&Lab { cluster, board: &board, setup, node, run: std::process::id().to_string() }, minutes);
+    }
     let started = Instant::now();
     let run = std::process::id().to_string();
     let mut ended = Ok(());

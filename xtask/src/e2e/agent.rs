@@ -106,6 +106,10 @@ impl Agent {
         self.process.wait(patience)
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
     /// The end of what it said about itself.
     pub(crate) fn said(&self) -> String {
         process::tail(&self.log, 20)

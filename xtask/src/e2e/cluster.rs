@@ -59,8 +59,13 @@ impl Cluster {
         let labels = json!({ RUN: std::process::id().to_string() });
         let metadata = json!({ "name": namespace, "labels": labels });
         let own = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": metadata });
-        let items: Vec<_> = std::iter::once(&own).chain(objects).collect();
-        let list = json!({"apiVersion": "v1", "kind": "List", "items": items});
+        let items: Vec<_> = std::iter::once(own).chain(objects.iter().cloned()).collect();
+        self.add(namespace, &items)
+    }
+
+    /// Creates these objects, in that namespace where they belong to one.
+    pub(crate) fn add(&self, namespace: &str, objects: &[Value]) -> Result<()> {
+        let list = json!({"apiVersion": "v1", "kind": "List", "items": objects});
         self.send(&["create", "--validate=strict", "--namespace", namespace, "-f", "-"], &list)
     }
 

@@ -30,21 +30,23 @@ const LOOK: Duration = Duration::from_millis(200);
 pub(crate) struct Fault {
     pub(crate) name: &'static str,
     pub(crate) about: &'static str,
-    needs: Needs,
+    pub(crate) needs: Needs,
     play: fn(&mut Lab<'_>) -> Result<()>,
 }
 
 /// What it is played with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Needs {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Needs {
     /// Any node.
     Cluster,
     /// A node whose parts can be killed.
     OwnNode,
+    /// A machine whose clock is nobody else's.
+    OwnMachine,
 }
 
 /// All of them.
-pub(crate) const ALL: [Fault; 10] = [
+pub(crate) const ALL: [Fault; 11] = [
     Fault {
         name: "fault-api-down",
         about: "the API server is down for a minute while pods end: all are counted and named, and events are accounted for",
@@ -105,6 +107,12 @@ pub(crate) const ALL: [Fault; 10] = [
         needs: Needs::OwnNode,
         play: node::kubelet_killed,
     },
+    Fault {
+        name: "fault-clock-set",
+        about: "the clock is put forward by an hour inside one grace period, and back inside the next: both are measured right",
+        needs: Needs::OwnMachine,
+        play: node::clock_set,
+    },
 ];
 
 /// What they are played with.
@@ -125,10 +133,10 @@ pub(crate) struct Outcome {
     pub(crate) problem: Option<String>,
 }
 
-/// Those whose names match, of those that can be played with or without a node of our own.
-pub(crate) fn chosen(patterns: &[String], own_node: bool) -> Vec<&'static Fault> {
+/// Those whose names match, of those that can be played with what there is.
+pub(crate) fn chosen(patterns: &[String], there: Needs) -> Vec<&'static Fault> {
     let named = |fault: &&Fault| patterns.iter().any(|pattern| pattern::text_matches(pattern, fault.name));
-    let possible = |fault: &&Fault| own_node || fault.needs == Needs::Cluster;
+    let possible = |fault: &&Fault| fault.needs <= there;
     ALL.iter().filter(|fault| patterns.is_empty() || named(fault)).filter(possible).collect()
 }
 
@@ -156,7 +164,7 @@ pub(crate) fn run(faults: &[&'static Fault], lab: &mut Lab<'_>) -> Result<Vec<Ou
 
 impl Lab<'_> {
     /// An agent that is ready.
-    fn agent(&self) -> Result<Agent> {
+    pub(super) fn agent(&self) -> Result<Agent> {
         self.agent_with(&self.setup)
     }
 
@@ -170,21 +178,21 @@ impl Lab<'_> {
         self.node.as_deref_mut().context("this needs a node of its own")
     }
 
-    fn namespace(&self, name: &str) -> String {
+    pub(super) fn namespace(&self, name: &str) -> String {
         format!("fault-{name}-{}", self.run)
     }
 
     /// Pods that run and are ready.
-    fn pods(&self, namespace: &str, pods: &[Value]) -> Result<()> {
+    pub(super) fn pods(&self, namespace: &str, pods: &[Value]) -> Result<()> {
         self.cluster.create(namespace, pods)?;
         self.until(namespace, "*", pods.len(), State::Ready)
     }
 
-    fn until(&self, namespace: &str, pods: &str, count: usize, are: State) -> Result<()> {
+    pub(super) fn until(&self, namespace: &str, pods: &str, count: usize, are: State) -> Result<()> {
         self.board.until(namespace, &Until { pods: pods.into(), count, are }, Instant::now() + BOUND)
     }
 
-    fn delete(&self, namespace: &str, pods: &str) -> Result<()> {
+    pub(super) fn delete(&self, namespace: &str, pods: &str) -> Result<()> {
         self.cluster.ask(&format!("delete pods {pods} --namespace {namespace} --wait=false")).map(drop)
     }
 
@@ -217,7 +225,7 @@ impl Lab<'_> {
     }
 
     /// Waits until the agent was told about the pods of a namespace.
-    fn known(&self, namespace: &str) -> Result<()> {
+    pub(super) fn known(&self, namespace: &str) -> Result<()> {
         self.eventually("the agent knows the pod", || Ok(tested::get("/debug/containers")?.contains(namespace)))
     }
 
@@ -246,7 +254,7 @@ impl Lab<'_> {
     }
 
     /// Lets time pass: how long something is broken is part of the fault.
-    fn endure(&self, until: Instant) -> Result<()> {
+    pub(super) fn endure(&self, until: Instant) -> Result<()> {
         self.board.wait(until, |_| None::<()>).map(drop)
     }
 
@@ -274,12 +282,12 @@ fn brief(records: &[Value]) -> String {
 }
 
 /// A pod whose shell passes nothing on.
-fn wrapper(name: &str, grace: u32) -> Value {
+pub(super) fn wrapper(name: &str, grace: u32) -> Value {
     pod(name, grace, &["sh", "-c", "sleep 1000; true"])
 }
 
 /// A pod that ends in time.
-fn good(name: &str, grace: u32) -> Value {
+pub(super) fn good(name: &str, grace: u32) -> Value {
     let script = "mkfifo /tmp/f; exec 3<>/tmp/f; trap 'exit 0' TERM; while :; do read -t 0.5 -u 3; done";
     pod(name, grace, &["bash", "-c", script])
 }
@@ -297,10 +305,11 @@ mod tests {
 
     #[test]
     fn faults_are_chosen_by_name_and_by_what_can_be_done() {
-        assert_eq!(chosen(&[], true).len(), ALL.len());
-        assert!(chosen(&[], false).iter().all(|fault| fault.needs == Needs::Cluster));
-        let names: Vec<_> = chosen(&["fault-watch-*".into()], true).iter().map(|fault| fault.name).collect();
+        assert_eq!(chosen(&[], Needs::OwnMachine).len(), ALL.len());
+        assert_eq!(chosen(&[], Needs::OwnNode).len(), ALL.len() - 1, "the clock of this machine is not ours to set");
+        assert!(chosen(&[], Needs::Cluster).iter().all(|fault| fault.needs == Needs::Cluster));
+        let names: Vec<_> = chosen(&["fault-watch-*".into()], Needs::OwnNode).iter().map(|fault| fault.name).collect();
         assert_eq!(names, ["fault-watch-refused", "fault-watch-silent"]);
-        assert!(chosen(&["shell-wrapper".into()], true).is_empty());
+        assert!(chosen(&["shell-wrapper".into()], Needs::OwnNode).is_empty());
     }
 }

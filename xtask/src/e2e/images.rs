@@ -64,7 +64,7 @@ impl Images<'_> {
 }
 
 /// A root file system with busybox under all its names, a second shell, and an init.
-fn tools() -> Result<Vec<u8>> {
+pub(crate) fn tools() -> Result<Vec<u8>> {
     let mut layer = Builder::new(Vec::new());
     for directory in ["bin", "dev", "etc", "proc", "sys", "tmp"] {
         entry(&mut layer, EntryType::Directory, directory, 0o755, "")?;

@@ -1,6 +1,7 @@
-//! Parts of the node killed while containers are being stopped.
+//! Parts of the node killed, and its clock set, while containers are being stopped.
 
 use anyhow::Result;
+use rustix::time::{ClockId, clock_gettime, clock_settime};
 use serde_json::{Value, json};
 
 use super::{Lab, must, wrapper};
@@ -8,6 +9,7 @@ use crate::e2e::case::State;
 use crate::e2e::node::{Node, Part};
 
 const GRACE: u32 = 8;
+const HOUR: i64 = 3600;
 
 /// Who waits for the container to end forgets that it does.
 pub(super) fn containerd_killed(lab: &mut Lab<'_>) -> Result<()> {
@@ -20,6 +22,28 @@ pub(super) fn containerd_killed(lab: &mut Lab<'_>) -> Result<()> {
 pub(super) fn kubelet_killed(lab: &mut Lab<'_>) -> Result<()> {
     let record = interrupted_by(lab, "kubelet", Part::Kubelet)?;
     must(&json!({"stop_to_kill_seconds": "1.9..40"}), &record)
+}
+
+/// Durations are the kernel's, and none of them is of the clock on the wall.
+pub(super) fn clock_set(lab: &mut Lab<'_>) -> Result<()> {
+    let agent = lab.agent()?;
+    for (name, seconds) in [("forward", HOUR), ("back", -HOUR)] {
+        let namespace = lab.namespace(name);
+        lab.pods(&namespace, &[wrapper("stubborn", GRACE)])?;
+        lab.known(&namespace)?;
+        lab.delete(&namespace, "stubborn")?;
+        lab.metrics("the shutdown is open", |metrics| metrics.total("signal_trace_open_shutdowns") >= 1.0)?;
+        let mut time = clock_gettime(ClockId::Realtime);
+        time.tv_sec += seconds;
+        clock_settime(ClockId::Realtime, time)?;
+        must(
+            &json!({"outcome": "grace_exceeded", "cause": "not_forwarded", "trigger": "delete",
+                "stop_to_kill_seconds": "7.9..40", "pod": {"name": "stubborn"}, "container": {"name": "app"}}),
+            &lab.records(&namespace, 1)?[0],
+        )?;
+        lab.event(&namespace, "StopSignalNotForwarded")?;
+    }
+    agent.end()
 }
 
 /// The record of a shutdown inside which a part of the node was killed.
