@@ -24,6 +24,7 @@ mod proxy;
 mod runner;
 mod signals;
 
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -46,7 +47,7 @@ use signals::Interrupt;
 const AT_A_TIME: usize = 10;
 
 /// How it is run.
-#[derive(Args, Debug)]
+#[derive(Args, Debug, Default)]
 pub(crate) struct Options {
     /// Keep the node up after the cases, until Ctrl-C, and say how to use it.
     #[arg(long)]
@@ -63,6 +64,9 @@ pub(crate) struct Options {
     /// Instead of the cases: what the agent takes while 300 containers and 60 pods are replaced in each of so many minutes.
     #[arg(long, value_name = "MINUTES", conflicts_with_all = ["keep", "kubeconfig", "case", "quick", "v2_vm"])]
     churn: Option<usize>,
+    /// The API server is away for ten minutes instead of one.
+    #[arg(long)]
+    long: bool,
     /// In a virtual machine with cgroups of version 2 alone instead of on this machine: the quick cases, unless some are
     /// named. Takes about ten minutes.
     #[arg(long, conflicts_with_all = ["keep", "kubeconfig"])]
@@ -73,6 +77,30 @@ pub(crate) struct Options {
     /// The product, built by whoever became root to run this.
     #[arg(long, hide = true, value_name = "FILE")]
     built: Option<PathBuf>,
+}
+
+impl Options {
+    /// All cases and faults, with outages of their full length.
+    pub(crate) fn all() -> Self {
+        Self { long: true, ..Self::default() }
+    }
+
+    /// The quick cases in the machine with cgroups of version 2 alone.
+    pub(crate) fn guest() -> Self {
+        Self { v2_vm: true, ..Self::default() }
+    }
+
+    /// The same as a command line; how a guest is asked for is not part of it.
+    fn words(&self) -> Vec<OsString> {
+        let flag = |set: bool, name: &str| set.then(|| name.into());
+        let mut words: Vec<OsString> = self.case.iter().flat_map(|case| ["--case".into(), case.into()]).collect();
+        words.extend(flag(self.keep, "--keep"));
+        words.extend(flag(self.quick, "--quick"));
+        words.extend(flag(self.long, "--long"));
+        words.extend(self.kubeconfig.iter().flat_map(|file| ["--kubeconfig".into(), file.into()]));
+        words.extend(self.churn.iter().flat_map(|minutes| ["--churn".into(), minutes.to_string().into()]));
+        words
+    }
 }
 
 /// Builds, brings the node up, plays the cases, and fails if one of them does.
@@ -91,7 +119,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         }
         // The same again, as root.
         let mut ourselves = machine::as_root(std::env::current_exe()?)?;
-        return child::show(ourselves.args(std::env::args_os().skip(1)).arg("--built").arg(product));
+        return child::show(ourselves.arg("e2e").args(options.words()).arg("--built").arg(product));
     };
     let interrupt = Interrupt::note()?;
     let directory = machine::workspace().join("target/e2e");
@@ -119,6 +147,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         directory: &directory,
         at_a_time: if options.guest { 2 } else { AT_A_TIME },
         churn: options.churn,
+        outage: if options.long { faults::LONG_OUTAGE } else { faults::OUTAGE },
     };
     let result = play(&plan, &cluster, node.as_mut(), &interrupt);
     if options.kubeconfig.is_some() {
@@ -138,9 +167,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 
 /// The command line in the guest.
 fn inside(options: &Options) -> Vec<String> {
+    let quick = options.quick || options.case.is_empty();
+    let asked = Options { quick, case: options.case.clone(), ..Options::default() };
     let words = ["e2e", "--guest", "--built", "/bin/signal-trace"].map(str::to_owned).into_iter();
-    let named = options.case.iter().flat_map(|name| ["--case".to_owned(), name.clone()]);
-    words.chain(named).chain(options.case.is_empty().then(|| "--quick".to_owned())).collect()
+    words.chain(asked.words().iter().map(|word| word.to_string_lossy().into_owned())).collect()
 }
 
 fn chosen(options: &Options) -> Result<Vec<Case>> {
@@ -172,6 +202,7 @@ struct Plan<'a> {
     directory: &'a Path,
     at_a_time: usize,
     churn: Option<usize>,
+    outage: Duration,
 }
 
 fn play(plan: &Plan<'_>, cluster: &Cluster, node: Option<&mut Node>, interrupt: &Interrupt) -> Result<()> {
@@ -183,22 +214,22 @@ fn play(plan: &Plan<'_>, cluster: &Cluster, node: Option<&mut Node>, interrupt: 
     let kubeconfig = rights(cluster)?;
     let setup = agent::Setup { program: plan.product.to_owned(), kubeconfig, directory: directory.to_owned() };
     let watches = cluster.watch(&board);
+    let run = std::process::id().to_string();
+    let mut lab = Lab { cluster, board: &board, setup, node, run, outage: plan.outage };
     if let Some(minutes) = plan.churn {
-        return churn::run(&Lab { cluster, board: &board, setup, node, run: std::process::id().to_string() }, minutes);
+        return churn::run(&lab, minutes);
     }
     let started = Instant::now();
-    let run = std::process::id().to_string();
     let mut ended = Ok(());
     let mut outcomes = Vec::new();
     if !cases.is_empty() {
-        let mut agent = setup.start(&board)?;
+        let mut agent = lab.setup.start(&board)?;
         agent.ready(&board)?;
-        outcomes = Bed { cluster, board: &board, run: run.clone(), at_a_time: plan.at_a_time }.run(cases);
+        outcomes = Bed { cluster, board: &board, run: lab.run.clone(), at_a_time: plan.at_a_time }.run(cases);
         ended = agent.end();
         runner::close(&mut outcomes, &board.look());
     }
     let strays: Vec<_> = strays(&board.look()).into_iter().cloned().collect();
-    let mut lab = Lab { cluster, board: &board, setup, node, run };
     let endured = faults::run(faults, &mut lab)?;
     let failed = report(&outcomes, &endured, &board.look(), directory, started.elapsed())?;
     drop(watches);

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, ensure};
 
 use crate::setup::{Toolchain, Voice};
-use crate::{build, child, deploy, machine, packages, rules, setup, table, vm, zoo};
+use crate::{build, child, deploy, e2e, machine, packages, rules, setup, table, vm, zoo};
 
 /// How much is tested.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -72,12 +72,15 @@ fn steps(scope: Scope) -> Vec<(&'static str, Work)> {
         ("demo on this kernel", |toolchain| child::show(machine::as_root(build::product(toolchain)?)?.arg("demo"))),
         ("demo on Debian's kernels", |_| vm::run(&[], vm::Logs::OfFailures)),
     ];
-    let longer: [(_, Work); 3] = [
+    let longer: [(_, Work); 6] = [
         ("examples in the documentation", |_| cargo("test --workspace --doc")),
         ("documentation", |_| {
             let mut command = machine::cargo();
             child::show(command.env("RUSTDOCFLAGS", "-Dwarnings").args(["doc", "--workspace", "--no-deps"]))
         }),
+        ("zoo, all of it", |_| zoo::run(&zoo::Options::all())),
+        ("Kubernetes, all cases and faults", |_| e2e::run(&e2e::Options::all())),
+        ("Kubernetes with cgroup v2 alone", |_| e2e::run(&e2e::Options::guest())),
         ("benchmarks", |_| crate::bench::run(&["kernel".to_owned()])),
     ];
     match scope {

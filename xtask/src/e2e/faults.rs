@@ -22,6 +22,10 @@ use super::node::Node;
 use super::pattern;
 use crate::child;
 
+/// How long the API server is away: longer than the agent tries to write an event, and than it takes for being out of touch.
+pub(crate) const OUTAGE: Duration = Duration::from_secs(60);
+/// The longest that is promised to be endured.
+pub(crate) const LONG_OUTAGE: Duration = Duration::from_secs(600);
 /// How long anything that is waited for may take.
 const BOUND: Duration = Duration::from_secs(120);
 const LOOK: Duration = Duration::from_millis(200);
@@ -122,6 +126,7 @@ pub(crate) struct Lab<'a> {
     pub(crate) setup: Setup,
     pub(crate) node: Option<&'a mut Node>,
     pub(crate) run: String,
+    pub(crate) outage: Duration,
 }
 
 /// What came of one.

@@ -74,6 +74,11 @@ impl Options {
         }
     }
 
+    /// Every case under each runtime that it names.
+    pub(crate) fn all() -> Self {
+        Self { quick: false, ..Self::quick() }
+    }
+
     fn chosen(&self, name: &str) -> bool {
         let matches = |pattern: &String| match pattern.strip_suffix('*') {
             Some(start) => name.starts_with(start),

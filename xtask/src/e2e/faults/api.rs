@@ -1,6 +1,6 @@
 //! The API server away, and unwilling to take events.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
@@ -10,8 +10,6 @@ use crate::e2e::agent as tested;
 use crate::e2e::case::State;
 use crate::e2e::node::{Node, Part};
 
-/// Longer than the agent tries to write an event, and than it takes for being out of touch.
-const OUTAGE: Duration = Duration::from_secs(60);
 /// Long enough that the server is down when the pods end.
 const GRACE: u32 = 8;
 
@@ -30,7 +28,7 @@ pub(super) fn down(lab: &mut Lab<'_>) -> Result<()> {
     let counted = lab.metrics("all are counted while the server is down", |metrics| {
         metrics.sum("signal_trace_shutdowns_total", &labels) == Some(3.0)
     });
-    lab.endure(since + OUTAGE)?;
+    lab.endure(since + lab.outage)?;
     let alive = tested::get("/healthz");
     let interrupt = lab.board.interrupt.clone();
     lab.node()?.start(Part::ApiServer)?;
