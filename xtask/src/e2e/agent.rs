@@ -18,6 +18,8 @@ use super::process::{self, Process, tied};
 
 /// Where it listens, in the node's network namespace.
 pub(crate) const LISTEN: &str = "127.0.0.1:9469";
+/// How it is told which node it is on, and where to listen.
+pub(crate) const ARGUMENTS: [&str; 5] = ["agent", "--node-name", NAME, "--listen", LISTEN];
 /// How long it may take until it is ready: emulated machines need it.
 const START_BOUND: Duration = Duration::from_secs(120);
 /// How long an answer may take.
@@ -47,7 +49,7 @@ impl Setup {
     pub(crate) fn start(&self, board: &Board) -> Result<Agent> {
         let log = self.directory.join("agent.log");
         let mut command = tied(&self.program);
-        command.args(["agent", "--node-name", NAME, "--listen", LISTEN]).env("KUBECONFIG", &self.kubeconfig);
+        command.args(ARGUMENTS).env("KUBECONFIG", &self.kubeconfig);
         command.stdout(Stdio::piped()).stderr(File::options().create(true).append(true).open(&log)?);
         let mut process = Process::start_with("signal-trace", &mut command, log.clone())?;
         let stdout = process.stdout().context("the agent has no stdout")?;

@@ -50,7 +50,7 @@ pub(crate) enum Needs {
 }
 
 /// All of them.
-pub(crate) const ALL: [Fault; 11] = [
+pub(crate) const ALL: [Fault; 12] = [
     Fault {
         name: "fault-api-down",
         about: "the API server is down for a minute while pods end: all are counted and named, and events are accounted for",
@@ -86,6 +86,12 @@ pub(crate) const ALL: [Fault; 11] = [
         about: "the agent is killed in the middle of a grace period: what it judges afterwards is never a guess",
         needs: Needs::Cluster,
         play: agent::killed,
+    },
+    Fault {
+        name: "fault-agent-stopped",
+        about: "the agent is PID 1 of a container and is stopped: graceful, within a second, as another one judges",
+        needs: Needs::Cluster,
+        play: agent::stopped,
     },
     Fault {
         name: "fault-port-taken",

@@ -164,14 +164,14 @@ impl Worker {
             Answer::Done => done,
             Answer::Gone | Answer::NamespaceTerminating => KubeEvent::DroppedNamespaceGone,
             Answer::Malformed(message) => {
-                tracing::error!(%message, "the API server found an event malformed: a mistake of this program");
+                tracing::error!(answer = %message, "the API server found an event malformed: a mistake of this program");
                 KubeEvent::Rejected
             }
             Answer::Refused(message) => {
                 if !self.said_refused {
                     self.said_refused = true;
                     tracing::warn!(
-                        %message,
+                        answer = %message,
                         "not allowed to write events: grant create and patch on events in events.k8s.io"
                     );
                 }

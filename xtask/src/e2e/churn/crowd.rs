@@ -1,5 +1,5 @@
-//! Containers that runc alone starts: a shell each that ends at once when it is told to. They belong to no pod, and
-//! knows nothing of what is measured.
+//! Containers that runc alone starts: a shell each that ends at once when it is told to. They belong to no pod;
+//! this file knows nothing of what is measured.
 
 use std::collections::VecDeque;
 use std::fs;

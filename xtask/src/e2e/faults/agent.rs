@@ -5,11 +5,13 @@ use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Lab, must, wrapper};
-use crate::e2e::agent as tested;
+use crate::child;
+use crate::e2e::agent::{self as tested, Setup};
 use crate::e2e::check;
+use crate::e2e::process::tied;
 
 /// What a page may take while others are held up.
 const PROMPT: Duration = Duration::from_secs(3);
@@ -36,6 +38,18 @@ pub(super) fn killed(lab: &mut Lab<'_>) -> Result<()> {
     lab.heals(&lab.namespace("killed-after"))?;
     lab.records(&namespace, 1)?;
     agent.end()
+}
+
+/// What it says of others holds for itself.
+pub(super) fn stopped(lab: &mut Lab<'_>) -> Result<()> {
+    let Setup { program, kubeconfig, .. } = &lab.setup;
+    let mut check = tied(program);
+    check.args(["check", "--json", "--quiet", "--ready", "log:^ready: ", "--"]).arg(program).args(tested::ARGUMENTS);
+    let record: Value = serde_json::from_str(&child::read(check.env("KUBECONFIG", kubeconfig))?)?;
+    must(
+        &json!({"outcome": "graceful", "cause": "none", "init_disposition": "handled", "stop_to_exit_seconds": "0..1"}),
+        &record,
+    )
 }
 
 /// Somebody else listens there.
