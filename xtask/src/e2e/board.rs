@@ -103,7 +103,8 @@ pub(crate) fn container_id(pod: &Value, container: &str) -> Option<String> {
     Some(status["containerID"].as_str()?.strip_prefix("containerd://")?.to_owned())
 }
 
-fn is(pod: &Value, state: State) -> bool {
+/// Whether a pod is in that state.
+pub(crate) fn is(pod: &Value, state: State) -> bool {
     let phase = pod["status"]["phase"].as_str().unwrap_or_default();
     let containers = pod["status"]["containerStatuses"].as_array();
     let every = |field: &str| containers.is_some_and(|all| !all.is_empty() && all.iter().all(|c| c[field] == true));

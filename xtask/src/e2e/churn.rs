@@ -11,9 +11,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, ensure};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::agent::{self as tested, Agent};
+use super::board::{Seen, is};
 use super::case::State;
 use super::faults::{Lab, good, wrapper};
 use super::metrics::Metrics;
@@ -23,8 +24,8 @@ use crowd::Crowd;
 
 /// Real pods at a time; as many are replaced in a minute.
 const PODS: usize = 60;
-/// Containers of the crowd at a time: five hundred with those of the pods.
-const CROWD: usize = 500 - PODS;
+/// Containers of the crowd at a time: five hundred with those of the pods, which have a sandbox each.
+const CROWD: usize = 500 - 2 * PODS;
 /// Containers of the crowd that are replaced in a minute.
 const CROWD_PER_MINUTE: usize = 300;
 /// Pods that are replaced in one go.
@@ -49,7 +50,10 @@ const TO_EVENT: Duration = Duration::from_secs(2);
 struct Sample {
     at: Instant,
     cpu: Duration,
+    /// The kernel's rings are mapped twice, one time after the other, and are there once: the proportional size says so.
     resident_mib: f64,
+    /// The part of it that is no file: not the program, nor the kernel's rings.
+    own_mib: f64,
 }
 
 /// When what was said came to be known here.
@@ -67,8 +71,7 @@ struct Churn<'a, 'l> {
     agent: &'a Agent,
     crowd: Crowd,
     namespace: String,
-    /// Pods that were created, and those of them that were deleted: the oldest go first.
-    pods: std::ops::Range<usize>,
+    pods_deleted: usize,
     crowd_stopped: usize,
 }
 
@@ -80,7 +83,7 @@ pub(crate) fn run(lab: &Lab<'_>, minutes: usize) -> Result<()> {
         let ear = scope.spawn(|| listen_to(lab, &listen));
         let crowd = Crowd::create(&lab.cluster.bin)?;
         let namespace = lab.namespace("churn");
-        let mut churn = Churn { lab, agent: &agent, crowd, namespace, pods: 0..0, crowd_stopped: 0 };
+        let mut churn = Churn { lab, agent: &agent, crowd, namespace, pods_deleted: 0, crowd_stopped: 0 };
         let played = churn.play(minutes);
         listen.store(false, Ordering::Relaxed);
         let heard = ear.join().ok().context("the ear")?;
@@ -108,14 +111,13 @@ pub(crate) fn run(lab: &Lab<'_>, minutes: usize) -> Result<()> {
 impl Churn<'_, '_> {
     /// All phases; what was measured, and how long the metrics lagged.
     fn play(&mut self, minutes: usize) -> Result<(Vec<Line>, Vec<Duration>)> {
+        let alone = self.sample()?;
         for _ in 0..CROWD {
             self.crowd.start()?;
             self.lab.board.interrupt.check()?;
         }
-        self.lab.cluster.create(&self.namespace, &[])?;
-        for _ in 0..TICKS {
-            self.add_pods()?;
-        }
+        let deployments = [deployment("loud", wrapper("x", 1)), deployment("good", good("x", 5))];
+        self.lab.cluster.create(&self.namespace, &deployments)?;
         self.lab.until(&self.namespace, "*", PODS, State::Ready)?;
         self.lab.known(&self.namespace)?;
         let tracked = tested::scrape()?.total("signal_trace_tracked_containers");
@@ -123,7 +125,7 @@ impl Churn<'_, '_> {
         for minute in 1..=minutes {
             self.minute()?;
             let sample = self.sample()?;
-            anstream::eprintln!("{0}minute {minute}: {1:.1} MiB{0:#}", child::QUIET, sample.resident_mib);
+            anstream::eprintln!("{0}minute {minute}: {1:.1} MiB{0:#}", child::QUIET, sample.own_mib);
             samples.push(sample);
         }
         self.lab.until(&self.namespace, "*", PODS, State::Ready)?;
@@ -168,11 +170,18 @@ impl Churn<'_, '_> {
                 Line::new(
                     "resident",
                     format!(
-                        "{:.1} MiB at first, {:.1} at last, {most:.1} at most",
-                        first.resident_mib, last.resident_mib
+                        "{:.1} MiB at first, {:.1} at last, {most:.1} at most; {:.1} before there was a container",
+                        first.resident_mib, last.resident_mib, alone.resident_mib
                     ),
                     format!("{RESIDENT_MIB} MiB"),
                     most <= RESIDENT_MIB,
+                ),
+                Line::plain(
+                    "of which its own",
+                    format!(
+                        "{:.1} MiB at first, {:.1} at last; {:.1} before there was a container",
+                        first.own_mib, last.own_mib, alone.own_mib
+                    ),
                 ),
             ],
             metric_lag,
@@ -184,7 +193,6 @@ impl Churn<'_, '_> {
         let begun = Instant::now();
         for tick in 0..TICKS {
             self.delete_pods()?;
-            self.add_pods()?;
             let each = TICK / u32::try_from(CROWD_PER_MINUTE / TICKS)?;
             let due = begun + TICK * u32::try_from(tick + 1)?;
             for left in (0..CROWD_PER_MINUTE / TICKS).rev() {
@@ -200,7 +208,7 @@ impl Churn<'_, '_> {
     /// Waits until everything was said that is to be said so far.
     fn settle(&self) -> Result<()> {
         let wanted = self.ended();
-        let ours = |seen: &super::board::Seen| (ours(&seen.records).count() >= wanted).then_some(());
+        let ours = |seen: &Seen| (ours(&seen.records).count() >= wanted).then_some(());
         let said = self.lab.board.wait(Instant::now() + BOUND, ours)?;
         // What is missing is said in the table.
         if said.is_none() {
@@ -209,16 +217,20 @@ impl Churn<'_, '_> {
         Ok(())
     }
 
-    /// Deletes what pods are left, and asks for the metrics all the time; how long after its end each was counted.
+    /// Deletes as many pods once more, and asks for the metrics all the time; how long after its end each was counted.
     fn ask_while_pods_end(&mut self) -> Result<Vec<Duration>> {
         let before = self.records();
         let counted = || Ok::<_, anyhow::Error>(tested::scrape()?.total("signal_trace_shutdowns_total"));
+        // A new series shows its 0 first.
+        self.lab.metrics("all so far is counted", |metrics| {
+            metrics.total("signal_trace_shutdowns_total") >= self.pods_deleted as f64
+        })?;
         let base = counted()?;
         let mut seen = Vec::new();
         let deadline = Instant::now() + BOUND;
-        while !self.pods.is_empty() {
+        for batch in 1..=TICKS {
             self.delete_pods()?;
-            let wanted = self.pods.start - (self.pods.end - PODS);
+            let wanted = batch * BATCH;
             while seen.len() < wanted {
                 ensure!(Instant::now() < deadline, "{} of {wanted} shutdowns were counted", seen.len());
                 self.lab.board.interrupt.check()?;
@@ -237,23 +249,28 @@ impl Churn<'_, '_> {
         Ok(ends.into_iter().zip(seen).filter_map(|(end, seen)| lag(end, seen)).collect())
     }
 
-    fn add_pods(&mut self) -> Result<()> {
-        let new = self.pods.end..self.pods.end + BATCH;
-        // Every second one is the kind that there is an event about.
-        let pod = |number| if number % 2 == 0 { wrapper(&name(number), 1) } else { good(&name(number), 5) };
-        self.pods.end = new.end;
-        self.lab.cluster.add(&self.namespace, &new.map(pod).collect::<Vec<_>>())
-    }
-
+    /// Deletes some that are ready; their Deployment makes others.
     fn delete_pods(&mut self) -> Result<()> {
-        let old = self.pods.start..self.pods.start + BATCH;
-        self.pods.start = old.end;
-        self.lab.delete(&self.namespace, &old.map(name).collect::<Vec<_>>().join(" "))
+        let ready = |seen: &Seen| {
+            let lives = |pod: &&Value| is(pod, State::Ready) && !is(pod, State::Terminating);
+            let names: Vec<_> = seen
+                .pods_of(&self.namespace)
+                .filter(lives)
+                .map(|pod| text(&pod["metadata"]["name"]).to_owned())
+                .collect();
+            // Some of each kind: they are in the order of their names.
+            let some: Vec<_> =
+                names.chunks((names.len() / BATCH).max(1)).take(BATCH).map(|chunk| chunk[0].clone()).collect();
+            (some.len() == BATCH).then_some(some)
+        };
+        let names = self.lab.board.wait(Instant::now() + BOUND, ready)?.context("no pods are ready")?;
+        self.pods_deleted += BATCH;
+        self.lab.delete(&self.namespace, &names.join(" "))
     }
 
     /// Containers that were stopped so far.
     fn ended(&self) -> usize {
-        self.crowd_stopped + self.pods.start
+        self.crowd_stopped + self.pods_deleted
     }
 
     fn records(&self) -> usize {
@@ -268,8 +285,8 @@ impl Churn<'_, '_> {
 
     fn sample(&self) -> Result<Sample> {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.agent.pid()))?;
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.agent.pid()))?;
-        sample(&stat, &status, rustix::param::clock_ticks_per_second()).context("what /proc says of the agent")
+        let memory = std::fs::read_to_string(format!("/proc/{}/smaps_rollup", self.agent.pid()))?;
+        sample(&stat, &memory, rustix::param::clock_ticks_per_second()).context("what /proc says of the agent")
     }
 }
 
@@ -279,7 +296,7 @@ fn listen_to(lab: &Lab<'_>, listen: &AtomicBool) -> Heard {
     let mut known = 0;
     while listen.load(Ordering::Relaxed) {
         let deadline = Instant::now() + Duration::from_secs(1);
-        let more = |seen: &super::board::Seen| {
+        let more = |seen: &Seen| {
             (seen.records.len() > heard.records.len() || seen.events.len() > known).then(|| {
                 let about = |event: &Value| text(&event["regarding"]["name"]).to_owned();
                 (seen.records.len(), seen.events.len(), seen.events.values().map(about).collect::<Vec<_>>())
@@ -315,14 +332,17 @@ fn lag(from: SystemTime, to: SystemTime) -> Option<Duration> {
     Some(to.duration_since(from).unwrap_or_default())
 }
 
-fn sample(stat: &str, status: &str, ticks_per_second: u64) -> Option<Sample> {
+fn sample(stat: &str, memory: &str, ticks_per_second: u64) -> Option<Sample> {
     // The name, in brackets, may hold anything; user and system time are the 14th and 15th field.
     let fields: Vec<_> = stat.rsplit_once(')')?.1.split_whitespace().collect();
     let ticks: u64 = fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?;
-    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kib: f64 = resident.split_whitespace().next()?.parse().ok()?;
+    let mib = |name: &str| {
+        let kib: f64 =
+            memory.lines().find_map(|line| line.strip_prefix(name))?.split_whitespace().next()?.parse().ok()?;
+        Some(kib / 1024.0)
+    };
     let cpu = Duration::from_millis(ticks * 1000 / ticks_per_second);
-    Some(Sample { at: Instant::now(), cpu, resident_mib: kib / 1024.0 })
+    Some(Sample { at: Instant::now(), cpu, resident_mib: mib("Pss:")?, own_mib: mib("Pss_Anon:")? })
 }
 
 /// One line of the table.
@@ -364,8 +384,13 @@ fn percentiles(what: &'static str, mut lags: Vec<Duration>, limit: Option<Durati
     Line::new(what, measured, limit.map_or(String::new(), |limit| format!("p99 {} ms", limit.as_millis())), good)
 }
 
-fn name(number: usize) -> String {
-    format!("churn-{number}")
+/// Half of the pods. They share their series, which are there before the first of them ends.
+fn deployment(name: &str, mut pod: Value) -> Value {
+    let labels = json!({ "app": name });
+    pod["metadata"] = json!({ "labels": labels });
+    json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name}, "spec": {
+        "replicas": PODS / 2, "selector": {"matchLabels": labels},
+        "template": {"metadata": pod["metadata"], "spec": pod["spec"]}}})
 }
 
 fn text(value: &Value) -> &str {
@@ -374,16 +399,14 @@ fn text(value: &Value) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]
     fn a_process_is_sampled_whatever_its_name() {
         let stat = "7 (a) b (c)) S 1 7 7 0 -1 0 0 0 0 0 150 50 0 0 20 0 3 0 99 1 2";
-        let sample = sample(stat, "Name:\ta\nVmRSS:\t    2048 kB\n", 100).unwrap();
+        let sample = sample(stat, "Rss:   4096 kB\nPss:    2048 kB\nPss_Anon:    512 kB\n", 100).unwrap();
         assert_eq!(sample.cpu, Duration::from_secs(2));
-        assert_eq!(sample.resident_mib, 2.0);
+        assert_eq!((sample.resident_mib, sample.own_mib), (2.0, 0.5));
     }
 
     #[test]

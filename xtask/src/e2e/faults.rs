@@ -250,7 +250,7 @@ impl Lab<'_> {
     }
 
     /// Waits until the metrics are as they should be.
-    fn metrics(&self, what: &str, right: impl Fn(&Metrics) -> bool) -> Result<()> {
+    pub(super) fn metrics(&self, what: &str, right: impl Fn(&Metrics) -> bool) -> Result<()> {
         self.eventually(what, || Ok(right(&tested::scrape()?)))
     }
 
