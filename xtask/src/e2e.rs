@@ -14,6 +14,7 @@ mod cluster;
 mod faults;
 mod guest;
 mod images;
+mod installed;
 mod metrics;
 mod node;
 mod pattern;
@@ -39,6 +40,7 @@ use board::Board;
 use case::Case;
 use cluster::Cluster;
 use faults::{Fault, Lab, Needs};
+use installed::Installed;
 use node::Node;
 use runner::{Bed, Outcome};
 use signals::Interrupt;
@@ -52,9 +54,13 @@ pub(crate) struct Options {
     /// Keep the node up after the cases, until Ctrl-C, and say how to use it.
     #[arg(long)]
     keep: bool,
-    /// Use the node that another `e2e --keep` holds, by the kubeconfig that it named.
+    /// Use the node that another `e2e --keep` holds, by the kubeconfig that it named; or any cluster in which the chart is
+    /// installed, but for the cases that change its nodes.
     #[arg(long, value_name = "FILE", conflicts_with = "keep")]
     kubeconfig: Option<PathBuf>,
+    /// What the pods run in such a cluster: an image that its nodes can pull, with busybox, bash and tini.
+    #[arg(long, value_name = "REF", requires = "kubeconfig")]
+    image: Option<String>,
     /// Only these, with `*` for any text; without any: all.
     #[arg(long, value_name = "NAME")]
     case: Vec<String>,
@@ -106,8 +112,11 @@ impl Options {
 /// Builds, brings the node up, plays the cases, and fails if one of them does.
 pub(crate) fn run(options: &Options) -> Result<()> {
     machine::require_linux()?;
-    machine::require_tracing()?;
     let cases = chosen(options)?;
+    if let Some(kubeconfig) = options.kubeconfig.as_ref().filter(|file| **file != node::admin()) {
+        return elsewhere(options, kubeconfig, cases);
+    }
+    machine::require_tracing()?;
     let given = options.built.as_deref();
     let Some(product) = given.filter(|_| !options.v2_vm) else {
         packages::provide(&packages::NODE)?;
@@ -126,15 +135,14 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let bin = directory.join("bin");
     let started = Instant::now();
     let mut node = match &options.kubeconfig {
-        Some(kubeconfig) => {
-            ensure!(*kubeconfig == node::admin(), "a kept node's kubeconfig is {}", node::admin().display());
+        Some(_) => {
             node::enter()?;
             None
         }
         None => Some(Node::up(&bin, &directory.join("log"), &interrupt)?),
     };
     anstream::eprintln!("{0}node ready after {1:.1} s{0:#}", child::GOOD, started.elapsed().as_secs_f64());
-    let cluster = Cluster { bin };
+    let cluster = Cluster { bin, foreign: None };
     let mut faults = faults::chosen(&options.case, there(options));
     if options.quick {
         // In the guest, what only it can play.
@@ -152,17 +160,43 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let result = play(&plan, &cluster, node.as_mut(), &interrupt);
     if options.kubeconfig.is_some() {
         // What is left of this run would be in the way of the next.
-        drop(cluster.ask(&format!(
-            "delete namespaces --selector {}={} --wait=false",
-            cluster::RUN,
-            std::process::id()
-        )));
+        cluster.remove_run();
     }
     if options.keep {
         keep(&cluster, &interrupt);
     }
     drop(node);
     result
+}
+
+/// Plays them in a cluster that is not ours, with the agents that are installed there.
+fn elsewhere(options: &Options, kubeconfig: &Path, mut cases: Vec<Case>) -> Result<()> {
+    ensure!(machine::find("kubectl").is_some(), "there is no kubectl here: install one that fits the cluster");
+    cases.retain(|case| !case.is_for_our_node());
+    ensure!(!cases.is_empty(), "all of these cases change the node: they are played without --kubeconfig");
+    let interrupt = Interrupt::note()?;
+    let directory = machine::workspace().join("target/e2e");
+    fs::create_dir_all(&directory)?;
+    let cluster = Cluster { bin: directory.join("bin"), foreign: Some(kubeconfig.to_owned()) };
+    let board = Board::new(interrupt);
+    let watches = cluster.watch(&board);
+    let agents = Installed::follow(&cluster, &board)?;
+    let started = Instant::now();
+    let bed = Bed {
+        cluster: &cluster,
+        board: &board,
+        run: std::process::id().to_string(),
+        at_a_time: AT_A_TIME,
+        scrape: &|| agents.scrape(),
+        image: options.image.as_deref(),
+    };
+    let mut outcomes = bed.run(&cases);
+    runner::close(&mut outcomes, &board.look());
+    cluster.remove_run();
+    let failed = report(&outcomes, &[], &board.look(), &directory, started.elapsed())?;
+    drop(watches);
+    ensure!(failed == 0, "{failed} of {} cases failed", cases.len());
+    Ok(())
 }
 
 /// The command line in the guest.
@@ -225,7 +259,15 @@ fn play(plan: &Plan<'_>, cluster: &Cluster, node: Option<&mut Node>, interrupt: 
     if !cases.is_empty() {
         let mut agent = lab.setup.start(&board)?;
         agent.ready(&board)?;
-        outcomes = Bed { cluster, board: &board, run: lab.run.clone(), at_a_time: plan.at_a_time }.run(cases);
+        let bed = Bed {
+            cluster,
+            board: &board,
+            run: lab.run.clone(),
+            at_a_time: plan.at_a_time,
+            scrape: &agent::scrape,
+            image: None,
+        };
+        outcomes = bed.run(cases);
         ended = agent.end();
         runner::close(&mut outcomes, &board.look());
     }

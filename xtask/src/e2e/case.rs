@@ -7,6 +7,8 @@ use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::{images, node};
+
 /// How long a case may take once its pods are wanted, where it does not say.
 const WITHIN: u64 = 120;
 
@@ -181,6 +183,19 @@ impl Case {
         }
         case.manifests.iter_mut().for_each(tolerate);
         Ok(case)
+    }
+
+    /// Whether it does something to the node or the cluster itself, which only our own has to bear, or needs what only
+    /// that has.
+    pub(crate) fn is_for_our_node(&self) -> bool {
+        let ours =
+            |manifest: &Value| manifest["kind"] == "PriorityClass" || manifest.to_string().contains(images::TOOLS_QUIT);
+        let touches = |step: &Step| match step {
+            Step::Ctr(_) | Step::Static { .. } | Step::Remove(_) => true,
+            Step::Kubectl(words) => words.each(str::to_owned).iter().any(|word| word == node::NAME),
+            Step::Post { .. } | Step::Until(_) | Step::Record(_) => false,
+        };
+        self.alone || self.manifests.iter().any(ours) || self.steps.iter().any(touches)
     }
 
     /// The names of the pods among the manifests.

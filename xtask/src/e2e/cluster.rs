@@ -22,12 +22,15 @@ const AGAIN: Duration = Duration::from_millis(500);
 const REPORTER: &str = "signal-trace.dev/agent";
 
 /// A label of every namespace that is made: of which run it is.
-pub(crate) const RUN: &str = "e2e.signal-trace.dev/run";
+const RUN: &str = "e2e.signal-trace.dev/run";
 
 /// Speaks to the API server with all rights.
 #[derive(Clone, Debug)]
 pub(crate) struct Cluster {
+    /// The programs of our own node.
     pub(crate) bin: PathBuf,
+    /// Somebody else's cluster, which is not reached by our node's `kubectl` but by that of this machine.
+    pub(crate) foreign: Option<PathBuf>,
 }
 
 /// What is kept up to date.
@@ -46,7 +49,10 @@ pub(crate) struct Watches {
 impl Cluster {
     /// `kubectl`, ready for its arguments.
     pub(crate) fn kubectl(&self) -> Command {
-        node::kubectl(&self.bin, &node::admin())
+        let Some(kubeconfig) = &self.foreign else { return node::kubectl(&self.bin, &node::admin()) };
+        let mut command = Command::new("kubectl");
+        command.arg("--kubeconfig").arg(kubeconfig);
+        command
     }
 
     /// Runs `kubectl` with these words, and returns what it printed.
@@ -67,6 +73,11 @@ impl Cluster {
     pub(crate) fn add(&self, namespace: &str, objects: &[Value]) -> Result<()> {
         let list = json!({"apiVersion": "v1", "kind": "List", "items": objects});
         self.send(&["create", "--validate=strict", "--namespace", namespace, "-f", "-"], &list)
+    }
+
+    /// Deletes every namespace that was made in this run, without waiting for it.
+    pub(crate) fn remove_run(&self) {
+        drop(self.ask(&format!("delete namespaces --selector {RUN}={} --wait=false", std::process::id())));
     }
 
     /// Posts an object to a path of the API server.

@@ -17,7 +17,7 @@ pub(crate) const PAUSE: &str = "e2e.test/pause:1";
 /// Two shells, an init, and all of busybox.
 pub(crate) const TOOLS: &str = "e2e.test/tools:1";
 /// The same with SIGQUIT for a stop signal.
-const TOOLS_QUIT: &str = "e2e.test/tools-quit:1";
+pub(crate) const TOOLS_QUIT: &str = "e2e.test/tools-quit:1";
 
 /// Where images go.
 #[derive(Clone, Copy)]

@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use super::agent;
 use super::board::{Board, Seen, container_id};
 use super::case::{Case, State, Step, Until};
 use super::check;
 use super::cluster::Cluster;
+use super::images;
+use super::metrics::Metrics;
 use super::node::STATE;
 use crate::child;
 
@@ -28,6 +29,10 @@ pub(crate) struct Bed<'a> {
     /// Ends every namespace's name, so that a node can be used twice.
     pub(crate) run: String,
     pub(crate) at_a_time: usize,
+    /// The metrics of all agents.
+    pub(crate) scrape: &'a (dyn Fn() -> Result<Metrics> + Sync),
+    /// What the pods run, where it is not what is built for our own node.
+    pub(crate) image: Option<&'a str>,
 }
 
 /// What came of a case.
@@ -74,7 +79,7 @@ impl Bed<'_> {
     }
 
     fn play(&self, case: &Case, namespace: &str, deadline: Instant) -> Result<()> {
-        let objects: Vec<_> = case.manifests.iter().map(|object| placed(object, namespace)).collect();
+        let objects: Vec<_> = case.manifests.iter().map(|object| self.placed(object, namespace)).collect();
         self.cluster.create(namespace, &objects)?;
         for pod in case.pods().filter(|_| case.ready) {
             self.board.until(namespace, &Until { pods: pod.into(), count: 1, are: State::Ready }, deadline)?;
@@ -98,7 +103,7 @@ impl Bed<'_> {
     fn counted(&self, case: &Case, namespace: &str) -> Result<()> {
         let deadline = Instant::now() + LAG;
         loop {
-            let metrics = agent::scrape()?;
+            let metrics = (self.scrape)()?;
             let records: Vec<_> = self.board.look().records_of(namespace).cloned().collect();
             let paired = check::pair(&case.verdicts, &records);
             let problems = check::metric_problems(case, namespace, &paired, &metrics);
@@ -126,11 +131,13 @@ impl Bed<'_> {
                 ctr.args(["--address", &format!("{STATE}/containerd.sock"), "--namespace", "k8s.io"]);
                 child::read(ctr.args(words)).map(drop)
             }
-            Step::Post { path, body } => self.cluster.post(&path.replace("@NS", namespace), &placed(body, namespace)),
+            Step::Post { path, body } => {
+                self.cluster.post(&path.replace("@NS", namespace), &self.placed(body, namespace))
+            }
             Step::Static { file, manifest } => {
                 // The kubelet reads a file as soon as it sees it, so it has to be there as a whole.
                 let whole = std::path::Path::new(STATE).join(file);
-                std::fs::write(&whole, placed(manifest, namespace).to_string())?;
+                std::fs::write(&whole, self.placed(manifest, namespace).to_string())?;
                 Ok(std::fs::rename(whole, static_file(file))?)
             }
             Step::Remove(file) => Ok(std::fs::remove_file(static_file(file))?),
@@ -142,6 +149,12 @@ impl Bed<'_> {
                 self.board.wait(deadline, said)?.with_context(|| format!("no record like {pattern}"))
             }
         }
+    }
+
+    /// The same object in this namespace, with the image that there is.
+    fn placed(&self, object: &Value, namespace: &str) -> Value {
+        let image = self.image.unwrap_or(images::TOOLS);
+        replaced(object, &|text| text.replace("@NS", namespace).replace(images::TOOLS, image))
     }
 
     /// `@POD/CONTAINER` becomes the container's id.
@@ -190,12 +203,12 @@ fn static_file(file: &str) -> std::path::PathBuf {
     std::path::Path::new(STATE).join("static").join(file)
 }
 
-/// The same object with `@NS` replaced in every text.
-fn placed(object: &Value, namespace: &str) -> Value {
+/// The same object with every text replaced.
+fn replaced(object: &Value, replace: &dyn Fn(&str) -> String) -> Value {
     match object {
-        Value::String(text) => Value::String(text.replace("@NS", namespace)),
-        Value::Array(values) => values.iter().map(|value| placed(value, namespace)).collect(),
-        Value::Object(fields) => fields.iter().map(|(key, value)| (key.clone(), placed(value, namespace))).collect(),
+        Value::String(text) => Value::String(replace(text)),
+        Value::Array(values) => values.iter().map(|value| replaced(value, replace)).collect(),
+        Value::Object(fields) => fields.iter().map(|(key, value)| (key.clone(), replaced(value, replace))).collect(),
         Value::Null | Value::Bool(_) | Value::Number(_) => object.clone(),
     }
 }
@@ -207,9 +220,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_namespace_is_put_in_wherever_it_stands() {
+    fn texts_are_replaced_wherever_they_stand() {
         let object = json!({"a": ["@NS", {"b": "x.@NS.y"}], "c": 1, "d": null});
-        assert_eq!(placed(&object, "shop"), json!({"a": ["shop", {"b": "x.shop.y"}], "c": 1, "d": null}));
+        let replaced = replaced(&object, &|text| text.replace("@NS", "shop"));
+        assert_eq!(replaced, json!({"a": ["shop", {"b": "x.shop.y"}], "c": 1, "d": null}));
     }
 
     #[test]
