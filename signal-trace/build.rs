@@ -1,7 +1,8 @@
 //! Builds the kernel side, which the daemon carries inside itself.
 //!
 //! It is built by the pinned toolchain, always as a release, so that the same sources give the same object whatever
-//! the daemon's own profile is. `build-std` is not stable: the compiler is told to allow it for that one child.
+//! the daemon's own profile is and wherever they lie: the line information that the verifier shows has no path of this
+//! machine. Neither `build-std` nor `trim-paths` is stable: the compiler is told to allow them for that one child.
 #![expect(unsafe_code, reason = "setting a variable of the environment is unsafe; this program has one thread")]
 
 use std::path::{Path, PathBuf};
@@ -23,6 +24,8 @@ fn main() -> Result<()> {
     unsafe {
         env::set_var("RUSTC_BOOTSTRAP", "1");
         env::set_var("CARGO_TERM_QUIET", "true");
+        env::set_var("CARGO_UNSTABLE_TRIM_PATHS", "true");
+        env::set_var("CARGO_PROFILE_RELEASE_TRIM_PATHS", "all");
     }
     let root_dir = programs.to_str().context("the path of the sources is not UTF-8")?;
     let package = Package { name: "signal-trace-ebpf", root_dir, ..Package::default() };

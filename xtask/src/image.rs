@@ -1,9 +1,9 @@
 //! `image`: the product as a container image, made without a container engine: one static binary and nothing else, in an
 //! OCI archive, with a bill of materials beside it.
 //!
-//! The same sources at the same place give the same bytes: the only time in the image is that of the commit, or
-//! `SOURCE_DATE_EPOCH`. Paths of this machine are kept out of the daemon; the kernel programs, whose flags are set by
-//! whoever builds them, still name theirs in the line information that the verifier shows.
+//! The same sources give the same bytes, wherever they lie: the only time in the image is that of the commit, or
+//! `SOURCE_DATE_EPOCH`, and paths of this machine are kept out of the daemon here, out of the kernel programs by the
+//! build script that makes them.
 
 mod oci;
 mod sbom;
