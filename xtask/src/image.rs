@@ -14,8 +14,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use clap::{Args, ValueEnum};
+use clap::Args;
 
+use crate::architecture::Architecture;
 use crate::build::is_static;
 use crate::setup::{Toolchain, Voice};
 use crate::{child, machine, setup};
@@ -37,25 +38,21 @@ pub(crate) struct Options {
     output: PathBuf,
 }
 
-/// Architectures, as container images name them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Architecture {
-    Amd64,
-    Arm64,
-}
-
 /// Builds it and says what came out.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let toolchain = setup::run(Voice::OnlyWork)?;
     let architecture = match options.arch {
         Some(architecture) => architecture,
-        None => Architecture::of(&toolchain.host).context("there is no image for this machine's architecture")?,
+        None => Architecture::of_this_machine(&toolchain)?,
     };
     let source = Source::of_the_workspace()?;
     let output = machine::workspace().join(&options.output);
     fs::create_dir_all(&output).with_context(|| format!("cannot make {}", output.display()))?;
 
-    let binary = build(&toolchain, architecture, &source, &output)?;
+    let built = build(&toolchain, architecture, &source)?;
+    let binary = fs::read(&built).with_context(|| format!("cannot read {}", built.display()))?;
+    let copy = output.join(format!("signal-trace-{}", architecture.name()));
+    fs::copy(&built, &copy).with_context(|| format!("cannot write {}", copy.display()))?;
     let version = env!("CARGO_PKG_VERSION");
     let bill = sbom::of_the_product(architecture.target())?;
     let image = oci::Image {
@@ -86,6 +83,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
+/// The binary of the image for an architecture, for those who only run it; returns where it is.
+pub(crate) fn binary(toolchain: &Toolchain, architecture: Architecture) -> Result<PathBuf> {
+    build(toolchain, architecture, &Source::of_the_workspace()?)
+}
+
 /// What the image is made of, and when that was.
 struct Source {
     revision: String,
@@ -110,40 +112,8 @@ impl Source {
     }
 }
 
-impl Architecture {
-    fn of(triple: &str) -> Option<Self> {
-        match triple.split('-').next() {
-            Some("x86_64") => Some(Self::Amd64),
-            Some("aarch64") => Some(Self::Arm64),
-            _ => None,
-        }
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Amd64 => "amd64",
-            Self::Arm64 => "arm64",
-        }
-    }
-
-    fn target(self) -> &'static str {
-        match self {
-            Self::Amd64 => "x86_64-unknown-linux-musl",
-            Self::Arm64 => "aarch64-unknown-linux-musl",
-        }
-    }
-
-    /// Debian's compiler for the other architecture: it compiles the little C there is, and links.
-    fn cross_compiler(self) -> &'static str {
-        match self {
-            Self::Amd64 => "x86_64-linux-gnu-gcc",
-            Self::Arm64 => "aarch64-linux-gnu-gcc",
-        }
-    }
-}
-
 /// The binary, whose build is kept apart from all others because it is told to forget this machine.
-fn build(toolchain: &Toolchain, architecture: Architecture, source: &Source, output: &Path) -> Result<Vec<u8>> {
+fn build(toolchain: &Toolchain, architecture: Architecture, source: &Source) -> Result<PathBuf> {
     let target = architecture.target();
     let mut cargo = machine::cargo();
     cargo.args(["build", "--release", "--locked", "--package", "signal-trace", "--bin", "signal-trace"]);
@@ -167,9 +137,7 @@ fn build(toolchain: &Toolchain, architecture: Architecture, source: &Source, out
     let built = directory.join(target).join("release/signal-trace");
     let bytes = fs::read(&built).with_context(|| format!("cargo did not make {}", built.display()))?;
     ensure!(is_static(&bytes), "{} is not a static binary, and an image has nothing else", built.display());
-    let copy = output.join(format!("signal-trace-{}", architecture.name()));
-    fs::copy(&built, &copy).with_context(|| format!("cannot write {}", copy.display()))?;
-    Ok(bytes)
+    Ok(built)
 }
 
 /// The compiler's flags by which no path of this machine gets into what it compiles.

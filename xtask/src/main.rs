@@ -4,6 +4,7 @@
 //! build needs. A verb reads as the list of its steps; how a child process is run and what the machine must have is
 //! in `child`, `machine` and `packages`.
 
+mod architecture;
 mod bench;
 mod build;
 mod child;
@@ -59,14 +60,7 @@ enum Verb {
         all: bool,
     },
     /// Run the demo on stock Debian kernels under QEMU, each also with `lockdown=confidentiality`.
-    Vm {
-        /// Kernel series such as 6.1, or `newest`; without any: 5.10, 6.1, 6.12 and the newest that Debian has.
-        #[arg(value_name = "VERSION")]
-        series: Vec<vm::Series>,
-        /// Keep the serial console of each machine, also where all went well.
-        #[arg(long)]
-        keep_log: bool,
-    },
+    Vm(vm::Options),
     /// Run the agent on a real Kubernetes node, made for it and removed again, and hold its verdicts against the cases.
     ///
     /// Builds Kubernetes and containerd from their Go modules the first time, which takes minutes and needs Go; brings the
@@ -107,8 +101,7 @@ fn run(arguments: Arguments) -> Result<()> {
         Some(Verb::Demo { arguments }) => demo::run(&arguments),
         Some(Verb::Test { all: false }) => test::run(test::Scope::Usual),
         Some(Verb::Test { all: true }) => test::run(test::Scope::All),
-        Some(Verb::Vm { series, keep_log: false }) => vm::run(&series, vm::Logs::OfFailures),
-        Some(Verb::Vm { series, keep_log: true }) => vm::run(&series, vm::Logs::All),
+        Some(Verb::Vm(options)) => vm::run(&options),
         Some(Verb::E2e(options)) => e2e::run(&options),
         Some(Verb::Deploy) => deploy::write(),
         Some(Verb::Image(options)) => image::run(&options),

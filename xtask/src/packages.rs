@@ -52,6 +52,13 @@ pub(crate) const MACHINES: [Package; 4] = [
     Package { name: "debian-archive-keyring", missing: || !Path::new(DEBIAN_KEYS).exists() },
 ];
 
+/// Virtual machines of the other architecture, and the compiler for what runs in them, whose shells are fetched.
+pub(crate) const ARM_MACHINES: [Package; 3] = [
+    Package { name: "qemu-system-arm", missing: || machine::find("qemu-system-aarch64").is_none() },
+    Package { name: "gcc-aarch64-linux-gnu", missing: || machine::find("aarch64-linux-gnu-gcc").is_none() },
+    Package { name: "debian-archive-keyring", missing: || !Path::new(DEBIAN_KEYS).exists() },
+];
+
 /// A Kubernetes node of our own, beside what is built for it: its network, its certificates, and what its pods run.
 pub(crate) const NODE: [Package; 7] = [
     Package { name: "iproute2", missing: || machine::find("ip").is_none() },

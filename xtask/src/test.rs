@@ -70,7 +70,7 @@ fn steps(scope: Scope) -> Vec<(&'static str, Work)> {
         ("tests with containerd and runc", |toolchain| integration(toolchain, &[CONTAINERD.to_owned()])),
         ("zoo, the short run", |_| zoo::run(&zoo::Options::quick())),
         ("demo on this kernel", |toolchain| child::show(machine::as_root(build::product(toolchain)?)?.arg("demo"))),
-        ("demo on Debian's kernels", |_| vm::run(&[], vm::Logs::OfFailures)),
+        ("demo on Debian's kernels", |_| vm::run(&vm::Options::default())),
     ];
     let longer: [(_, Work); 6] = [
         ("examples in the documentation", |_| cargo("test --workspace --doc")),

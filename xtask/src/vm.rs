@@ -1,8 +1,8 @@
 //! `vm`: the demo on stock Debian kernels, oldest to newest, each also locked down as tightly as Linux can.
 //!
-//! The machines are emulated in software, so that they boot the same everywhere, also inside another virtual machine:
-//! `kernels` fetches, `guest` packs what boots and reads what it said, and this file decides which, how many at a time,
-//! and whether the whole went well.
+//! The machines are emulated in software, so that they boot the same everywhere, also inside another virtual machine, and
+//! also those of another architecture: `archive` and `kernels` fetch, `guest` packs what boots and reads what it said, and
+//! this file decides which, how many at a time, and whether the whole went well.
 
 mod archive;
 pub(crate) mod cpio;
@@ -17,13 +17,31 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use clap::Args;
 
+use crate::architecture::Architecture;
 use crate::setup::Voice;
-use crate::{build, child, machine, packages, setup, table};
-use guest::{Lockdown, Report};
+use crate::{build, child, image, machine, packages, setup, table};
+use guest::{Lockdown, Report, Shells};
 use kernels::Kernel;
 
 pub(crate) use archive::Mirrors;
+
+/// What is booted.
+#[derive(Args, Default)]
+pub(crate) struct Options {
+    /// Kernel series such as 6.1, or `newest`; without any: 5.10, 6.1, 6.12 and the newest that Debian has
+    #[arg(value_name = "VERSION")]
+    series: Vec<Series>,
+
+    /// Machines of another architecture than this one, with the binary of its image
+    #[arg(long, value_name = "ARCH")]
+    arch: Option<Architecture>,
+
+    /// Keep the serial console of each machine, also where all went well
+    #[arg(long)]
+    keep_log: bool,
+}
 
 /// Which kernels, as Debian's newest package of each.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,15 +52,6 @@ pub(crate) enum Series {
     Of(Vec<u32>),
 }
 
-/// Which serial consoles are kept.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Logs {
-    /// Of machines where something went wrong.
-    OfFailures,
-    /// Of all.
-    All,
-}
-
 /// Machines that run at the same time. Each has two processors of its own, so more would only slow each other down.
 const AT_A_TIME: usize = 2;
 
@@ -51,6 +60,7 @@ const BOUND: Duration = Duration::from_secs(300);
 
 /// One machine: booted, watched, and read.
 struct Boot<'a> {
+    architecture: Architecture,
     kernel: &'a Kernel,
     lockdown: Lockdown,
     log: PathBuf,
@@ -67,20 +77,31 @@ struct Outcome {
 }
 
 /// Boots the matrix, prints its table, and fails if one machine did.
-pub(crate) fn run(series: &[Series], logs: Logs) -> Result<()> {
+pub(crate) fn run(options: &Options) -> Result<()> {
     machine::require_linux()?;
     ensure!(
         cfg!(target_arch = "x86_64"),
-        "the virtual machines run the product as it is built here, and their kernels are x86_64: run this on such a machine"
+        "the emulators and what boots in them are those of an x86_64 machine: run this on such a one"
     );
-    packages::provide(&packages::MACHINES)?;
     let toolchain = setup::run(Voice::OnlyWork)?;
-    let product = build::product(&toolchain)?;
+    let architecture = options.arch.unwrap_or(Architecture::Amd64);
     let directory = machine::workspace().join("target/vm");
-    let usual = [Series::Of(vec![5, 10]), Series::Of(vec![6, 1]), Series::Of(vec![6, 12]), Series::Newest];
-    let kernels = kernels::provide(if series.is_empty() { &usual } else { series }, &directory)?;
-    let initramfs = directory.join("initramfs");
-    std::fs::write(&initramfs, guest::initramfs(&product)?).context("cannot write the initramfs below target/vm")?;
+    let (product, shells) = match architecture {
+        Architecture::Amd64 => {
+            packages::provide(&packages::MACHINES)?;
+            (build::product(&toolchain)?, Shells::of_this_machine())
+        }
+        Architecture::Arm64 => {
+            packages::provide(&packages::ARM_MACHINES)?;
+            (image::binary(&toolchain, architecture)?, Shells::fetched(architecture, &directory)?)
+        }
+    };
+    let usual = usual(architecture);
+    let series = if options.series.is_empty() { &usual[..] } else { &options.series };
+    let kernels = kernels::provide(architecture, series, &directory)?;
+    let initramfs = directory.join(format!("initramfs-{}", architecture.name()));
+    std::fs::write(&initramfs, guest::initramfs(&product, &shells)?)
+        .context("cannot write the initramfs below target/vm")?;
     std::fs::create_dir_all(directory.join("log"))?;
 
     let boots: Vec<_> = kernels
@@ -88,12 +109,21 @@ pub(crate) fn run(series: &[Series], logs: Logs) -> Result<()> {
         .flat_map(|kernel| {
             Lockdown::BOTH.map(|lockdown| {
                 let log = directory.join(format!("log/{}-{lockdown}.log", kernel.release()));
-                Boot { kernel, lockdown, log }
+                Boot { architecture, kernel, lockdown, log }
             })
         })
         .collect();
     let outcomes = all(&boots, &initramfs)?;
-    close(&boots, &outcomes, logs)
+    close(&boots, &outcomes, options.keep_log)
+}
+
+/// Oldest to newest. Of 5.10 for arm64, the archives list newer builds than this one and no longer have them.
+fn usual(architecture: Architecture) -> [Series; 4] {
+    let oldest = match architecture {
+        Architecture::Amd64 => vec![5, 10],
+        Architecture::Arm64 => vec![5, 10, 223],
+    };
+    [Series::Of(oldest), Series::Of(vec![6, 1]), Series::Of(vec![6, 12]), Series::Newest]
 }
 
 /// Boots them all, some at a time, and returns what came of each in the same order.
@@ -123,7 +153,8 @@ fn take<'a, 'b>(boots: &'b [Boot<'a>], next: &AtomicUsize) -> Option<(usize, &'b
 fn one(boot: &Boot, initramfs: &Path) -> Result<Outcome> {
     let started = Instant::now();
     let (kernel, lockdown) = (&*boot.kernel.image, boot.lockdown);
-    let machine = guest::Machine { kernel, initramfs, lockdown, memory: "1G", bound: BOUND };
+    let architecture = boot.architecture;
+    let machine = guest::Machine { architecture, kernel, initramfs, lockdown, memory: "1G", bound: BOUND };
     let ended = machine.boot(&boot.log)?;
     let seconds = started.elapsed().as_secs_f64();
     let console = std::fs::read(&boot.log).with_context(|| format!("cannot read {}", boot.log.display()))?;
@@ -141,7 +172,7 @@ fn one(boot: &Boot, initramfs: &Path) -> Result<Outcome> {
     Ok(Outcome { seconds, report, evidence, fault })
 }
 
-fn close(boots: &[Boot], outcomes: &[Outcome], logs: Logs) -> Result<()> {
+fn close(boots: &[Boot], outcomes: &[Outcome], keep_log: bool) -> Result<()> {
     let rows: Vec<_> = boots.iter().zip(outcomes).map(|(boot, outcome)| row(boot, outcome)).collect();
     print!(
         "\n{}",
@@ -154,7 +185,7 @@ fn close(boots: &[Boot], outcomes: &[Outcome], logs: Logs) -> Result<()> {
             failed += 1;
             anstream::eprintln!("\n{0}{1}, lockdown {2}:{0:#} {fault}", child::ERROR, boot.kernel, boot.lockdown);
             anstream::eprintln!("{}\nserial console: {}", outcome.evidence, boot.log.display());
-        } else if logs == Logs::All {
+        } else if keep_log {
             anstream::eprintln!("serial console: {}", boot.log.display());
         } else {
             std::fs::remove_file(&boot.log)?;

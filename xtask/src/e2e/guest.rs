@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
+use crate::architecture::Architecture;
 use crate::setup::Toolchain;
 use crate::vm::cpio::Archive;
 use crate::vm::guest::{Lockdown, Machine};
@@ -35,7 +36,7 @@ pub(crate) fn run(toolchain: &Toolchain, product: &Path, bin: &Path, arguments: 
     packages::provide(&packages::MACHINES)?;
     let runner = build::tasks(toolchain)?;
     let directory = machine::workspace().join("target/vm");
-    let kernels = kernels::provide(&[Series::Of(KERNEL.into())], &directory)?;
+    let kernels = kernels::provide(Architecture::Amd64, &[Series::Of(KERNEL.into())], &directory)?;
     let kernel = kernels.first().context("no kernel was provided")?;
     let modules = kernels::modules(kernel, &MODULES, &directory)?;
     let initramfs = directory.join("initramfs-e2e");
@@ -44,6 +45,7 @@ pub(crate) fn run(toolchain: &Toolchain, product: &Path, bin: &Path, arguments: 
     let log = machine::workspace().join("target/e2e/guest.log");
     anstream::eprintln!("{0}booting {kernel}; its console: {1}{0:#}", child::QUIET, log.display());
     let guest = Machine {
+        architecture: Architecture::Amd64,
         kernel: &kernel.image,
         initramfs: &initramfs,
         lockdown: Lockdown::None,

@@ -5,11 +5,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
+use crate::architecture::Architecture;
 use crate::{child, machine, packages};
 
 /// Lists this old are asked for anew.
@@ -31,16 +32,30 @@ pub(crate) struct Mirrors {
     security: Option<String>,
 }
 
-/// A private apt, ready to be asked.
+/// A private apt for one architecture, ready to be asked.
 pub(crate) struct Apt {
+    architecture: Architecture,
     directory: PathBuf,
 }
 
+/// A package that was fetched; it goes when this does.
+pub(crate) struct Fetched {
+    directory: PathBuf,
+    file: PathBuf,
+}
+
 impl Apt {
-    /// Sets it up below `directory` and brings its lists up to date, unless that was done a short while ago.
-    pub(crate) fn open(directory: &Path, reach: Reach) -> Result<Self> {
-        let apt = Self { directory: directory.to_owned() };
-        let (sources, configuration) = (Mirrors::of_this_machine()?.sources(reach), apt.configuration());
+    /// Sets it up in a directory of its own below `place` and brings its lists up to date, unless that was done a short
+    /// while ago.
+    pub(crate) fn open(place: &Path, architecture: Architecture, reach: Reach) -> Result<Self> {
+        let lists = match reach {
+            Reach::Updates => "updates",
+            Reach::Releases => "releases",
+        };
+        let directory = place.join(format!("apt-{lists}-{}", architecture.name()));
+        let apt = Self { architecture, directory };
+        let directory = &apt.directory;
+        let (sources, configuration) = (Mirrors::of_this_machine()?.sources(architecture, reach), apt.configuration());
         let fresh = directory.join("fresh");
         let age = fs::metadata(&fresh).and_then(|stamp| stamp.modified()).ok().and_then(|time| time.elapsed().ok());
         let same = fs::read_to_string(&fresh).is_ok_and(|text| text == sources);
@@ -66,8 +81,28 @@ impl Apt {
         command
     }
 
+    /// Fetches a package, which apt is asked for as `NAME=VERSION` or `NAME/RELEASE`, into an empty directory of its own.
+    pub(crate) fn package(&self, wanted: &str) -> Result<Fetched> {
+        let download = self.directory.join("download");
+        if download.exists() {
+            fs::remove_dir_all(&download)?;
+        }
+        fs::create_dir_all(&download)?;
+        let fetched = child::show(self.command("apt-get").args(["download", "--quiet", wanted]).current_dir(&download));
+        if let Err(error) = fetched {
+            self.distrust()?;
+            return Err(error.context(format!(
+                "{wanted} could not be fetched: check the network, then run this again with new package lists"
+            )));
+        }
+        let Some(file) = fs::read_dir(&download)?.next().transpose()? else {
+            bail!("apt-get says it downloaded {wanted}, and there is no file");
+        };
+        Ok(Fetched { file: file.path(), directory: download })
+    }
+
     /// Asks for new lists the next time: something in them was no longer on the server.
-    pub(crate) fn distrust(&self) -> Result<()> {
+    fn distrust(&self) -> Result<()> {
         fs::remove_file(self.directory.join("fresh")).context("cannot mark the package lists as old")
     }
 
@@ -87,7 +122,35 @@ impl Apt {
         ];
         let places = places.iter().map(|(name, path)| format!("{name} \"{path}\";\n")).collect::<String>();
         // The user `_apt`, to which apt steps down for downloads, seldom can read a build directory.
-        format!("{places}APT::Sandbox::User \"\";\n")
+        format!("{places}APT::Architecture \"{}\";\nAPT::Sandbox::User \"\";\n", self.architecture.name())
+    }
+}
+
+impl Fetched {
+    /// Writes the one file of the package that `pattern` means to `place`, whole or not at all.
+    pub(crate) fn extract(&self, pattern: &str, place: &Path) -> Result<()> {
+        let mut files = Command::new("dpkg-deb")
+            .arg("--fsys-tarfile")
+            .arg(&self.file)
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("dpkg-deb, which opens Debian packages, could not be started")?;
+        let input = files.stdout.take().context("dpkg-deb has no stdout")?;
+        let partial = self.directory.join("partial");
+        let mut tar = Command::new("tar");
+        tar.args(["--extract", "--to-stdout", "--wildcards", pattern]).stdin(input).stdout(fs::File::create(&partial)?);
+        let (tar, files) = (tar.status()?, files.wait()?);
+        let size = fs::metadata(&partial)?.len();
+        ensure!(tar.success() && files.success() && size > 0, "there is no {pattern} in {}", self.file.display());
+        fs::create_dir_all(place.parent().context("a file is kept in a directory")?)?;
+        fs::rename(&partial, place).with_context(|| format!("cannot write {}", place.display()))
+    }
+}
+
+impl Drop for Fetched {
+    fn drop(&mut self) {
+        // The next one is fetched into an empty directory in any case.
+        let _ = fs::remove_dir_all(&self.directory);
     }
 }
 
@@ -124,7 +187,7 @@ impl Mirrors {
     }
 
     /// The lines of sources.list.
-    fn sources(&self, reach: Reach) -> String {
+    fn sources(&self, architecture: Architecture, reach: Reach) -> String {
         let security = self.security.as_deref();
         let updates = [
             (security, "bullseye-security"),
@@ -136,7 +199,11 @@ impl Mirrors {
         let suites = updates.into_iter().chain(releases.into_iter().filter(|_| reach == Reach::Releases));
         // Old releases are no longer signed anew, so their lists count as out of date: for a kernel that is only booted
         // in a test, that is no danger. The signatures themselves are checked, against Debian's keys alone.
-        let options = format!("arch=amd64 signed-by={} check-valid-until=no target=Packages", packages::DEBIAN_KEYS);
+        let options = format!(
+            "arch={} signed-by={} check-valid-until=no target=Packages",
+            architecture.name(),
+            packages::DEBIAN_KEYS
+        );
         let lines = suites.filter_map(|(server, suite)| Some(format!("deb [{options}] {} {suite} main\n", server?)));
         lines.collect()
     }
@@ -168,7 +235,8 @@ mod tests {
     #[test]
     fn every_list_is_checked_against_debians_keys() {
         for reach in [Reach::Updates, Reach::Releases] {
-            let sources = Mirrors::parse(TARGETS).unwrap().sources(reach);
+            let sources = Mirrors::parse(TARGETS).unwrap().sources(Architecture::Arm64, reach);
+            assert!(sources.lines().all(|line| line.starts_with("deb [arch=arm64 ")), "{sources}");
             assert!(sources.lines().all(|line| line.contains("signed-by=/usr/share/keyrings/")), "{sources}");
             assert!(!sources.contains("trusted="), "{sources}");
         }
@@ -179,7 +247,7 @@ mod tests {
         let mirrors = Mirrors::parse(TARGETS).unwrap();
         let suites = |reach| {
             mirrors
-                .sources(reach)
+                .sources(Architecture::Amd64, reach)
                 .lines()
                 .filter_map(|line| line.split(' ').nth(6).map(str::to_owned))
                 .collect::<Vec<_>>()
@@ -190,6 +258,6 @@ mod tests {
         );
         assert_eq!(suites(Reach::Releases)[4..], ["bullseye", "bookworm", "trixie", "sid"]);
         let no_security = Mirrors { security: None, ..mirrors.clone() };
-        assert_eq!(no_security.sources(Reach::Updates).lines().count(), 1);
+        assert_eq!(no_security.sources(Architecture::Amd64, Reach::Updates).lines().count(), 1);
     }
 }

@@ -2,15 +2,20 @@
 
 use std::fmt;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
 use serde_json::Value;
 
+use super::archive::{Apt, Reach};
 use super::cpio::Archive;
+use crate::architecture::Architecture;
 use crate::packages;
+
+/// The release whose shells are fetched.
+const SHELLS_OF: &str = "trixie";
 
 /// How often a running machine is looked at.
 const LOOK: Duration = Duration::from_millis(100);
@@ -41,6 +46,7 @@ impl fmt::Display for Lockdown {
 /// What is booted, and how.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Machine<'a> {
+    pub(crate) architecture: Architecture,
     pub(crate) kernel: &'a Path,
     pub(crate) initramfs: &'a Path,
     pub(crate) lockdown: Lockdown,
@@ -83,16 +89,43 @@ impl Report {
     }
 }
 
+/// The programs of a guest beside the product, linked statically.
+pub(crate) struct Shells {
+    busybox: PathBuf,
+    bash: PathBuf,
+}
+
+impl Shells {
+    /// Those that this machine has.
+    pub(crate) fn of_this_machine() -> Self {
+        Self { busybox: packages::BUSYBOX.into(), bash: packages::BASH.into() }
+    }
+
+    /// Those of another architecture, from an earlier run or fetched now.
+    pub(crate) fn fetched(architecture: Architecture, directory: &Path) -> Result<Self> {
+        let place = directory.join("shells").join(architecture.name());
+        let shells = Self { busybox: place.join("busybox"), bash: place.join("bash-static") };
+        if !shells.busybox.exists() || !shells.bash.exists() {
+            let apt = Apt::open(directory, architecture, Reach::Releases)?;
+            for (package, file) in [("busybox-static", &shells.busybox), ("bash-static", &shells.bash)] {
+                let name = file.file_name().unwrap_or_default().to_string_lossy();
+                apt.package(&format!("{package}/{SHELLS_OF}"))?.extract(&format!("./*bin/{name}"), file)?;
+            }
+        }
+        Ok(shells)
+    }
+}
+
 /// The file system that a guest boots into.
-pub(crate) fn initramfs(product: &Path) -> Result<Vec<u8>> {
+pub(crate) fn initramfs(product: &Path, shells: &Shells) -> Result<Vec<u8>> {
     let read = |path: &Path| fs::read(path).with_context(|| format!("cannot read {}", path.display()));
     let mut archive = Archive::default();
     for directory in ["bin", "new"] {
         archive.directory(directory);
     }
     archive.program("init", include_bytes!("init.sh"));
-    archive.program("bin/busybox", &read(Path::new(packages::BUSYBOX))?);
-    archive.program("bin/bash", &read(Path::new(packages::BASH))?);
+    archive.program("bin/busybox", &read(&shells.busybox)?);
+    archive.program("bin/bash", &read(&shells.bash)?);
     archive.program("bin/signal-trace", &read(product)?);
     Ok(archive.finish())
 }
@@ -104,13 +137,13 @@ impl Machine<'_> {
         let console = fs::File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
         // The emulator dies with us, however we end.
         let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL", "qemu-system-x86_64"]);
-        command.args(["-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", self.memory, "-no-reboot"]);
+        command.args(["--pdeathsig", "KILL", emulator(self.architecture)]).args(board(self.architecture));
+        command.args(["-accel", "tcg,thread=multi", "-smp", "2", "-m", self.memory, "-no-reboot"]);
         command.args(["-nodefaults", "-no-user-config", "-display", "none", "-serial", "stdio"]);
         command.arg("-kernel").arg(self.kernel).arg("-initrd").arg(self.initramfs);
-        command.args(["-append", &command_line(self.lockdown)]);
+        command.args(["-append", &command_line(self.architecture, self.lockdown)]);
         command.stdin(Stdio::null()).stderr(console.try_clone()?).stdout(console);
-        let mut machine = command.spawn().context("qemu-system-x86_64 could not be started")?;
+        let mut machine = command.spawn().context("the emulator could not be started")?;
         Ok(match wait(&mut machine, self.bound)? {
             Some(status) if status.success() => Ok(()),
             Some(status) => Err(anyhow!("the emulator ended with {status}")),
@@ -119,11 +152,31 @@ impl Machine<'_> {
     }
 }
 
-fn command_line(lockdown: Lockdown) -> String {
+fn emulator(architecture: Architecture) -> &'static str {
+    match architecture {
+        Architecture::Amd64 => "qemu-system-x86_64",
+        Architecture::Arm64 => "qemu-system-aarch64",
+    }
+}
+
+/// The processor with what hangs on it. Of arm64 one that clouds have: the emulator's own best one has pointers that are
+/// signed, at many times the cost of everything else.
+fn board(architecture: Architecture) -> &'static [&'static str] {
+    match architecture {
+        Architecture::Amd64 => &["-cpu", "max"],
+        Architecture::Arm64 => &["-machine", "virt", "-cpu", "neoverse-n1"],
+    }
+}
+
+fn command_line(architecture: Architecture, lockdown: Lockdown) -> String {
+    let console = match architecture {
+        Architecture::Amd64 => "ttyS0",
+        Architecture::Arm64 => "ttyAMA0",
+    };
     // Reboots on a panic, which `-no-reboot` turns into an end of the emulator.
-    let arguments = "console=ttyS0 quiet loglevel=3 panic=-1 cgroup_no_v1=all";
+    let arguments = format!("console={console} quiet loglevel=3 panic=-1 cgroup_no_v1=all");
     match lockdown {
-        Lockdown::None => arguments.into(),
+        Lockdown::None => arguments,
         Lockdown::Confidentiality => format!("{arguments} lockdown=confidentiality"),
     }
 }
@@ -229,7 +282,7 @@ mod tests {
             Some("lockdown is none, though confidentiality was asked for")
         );
         assert_eq!(open.fault(Lockdown::None), None);
-        assert!(command_line(Lockdown::Confidentiality).ends_with(" lockdown=confidentiality"));
+        assert!(command_line(Architecture::Amd64, Lockdown::Confidentiality).ends_with(" lockdown=confidentiality"));
     }
 
     #[test]

@@ -7,20 +7,22 @@ use std::cmp::Reverse;
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
 use super::Series;
 use super::archive::{Apt, Reach};
+use crate::architecture::Architecture;
 use crate::child;
 
-const FLAVOUR: &str = "-cloud-amd64";
+const FLAVOURS: [&str; 2] = ["-cloud-amd64", "-cloud-arm64"];
 /// How a file that `xz` packed begins.
 const XZ: &[u8] = b"\xfd7zXZ\0";
 
 /// A kernel that can be booted.
 pub(crate) struct Kernel {
+    architecture: Architecture,
     package: Package,
     /// Its compressed image.
     pub(crate) image: PathBuf,
@@ -35,11 +37,11 @@ struct Package {
 }
 
 /// The newest kernel of each series, fetched below `directory` unless it is there.
-pub(crate) fn provide(series: &[Series], directory: &Path) -> Result<Vec<Kernel>> {
-    let mut apt = Apt::open(&directory.join("apt"), Reach::Updates)?;
+pub(crate) fn provide(architecture: Architecture, series: &[Series], directory: &Path) -> Result<Vec<Kernel>> {
+    let mut apt = Apt::open(directory, architecture, Reach::Updates)?;
     let mut known = known(&apt)?;
     if series.iter().any(|series| newest(&known, series).is_none()) {
-        apt = Apt::open(&directory.join("apt-releases"), Reach::Releases)?;
+        apt = Apt::open(directory, architecture, Reach::Releases)?;
         known = self::known(&apt)?;
     }
     let mut kernels: Vec<Kernel> = Vec::new();
@@ -48,7 +50,7 @@ pub(crate) fn provide(series: &[Series], directory: &Path) -> Result<Vec<Kernel>
             newest(&known, series).with_context(|| format!("no kernel of series {series} is in Debian's archives"))?;
         if kernels.iter().all(|kernel| kernel.package != *package) {
             let image = image(package, &apt, directory)?;
-            kernels.push(Kernel { package: package.clone(), image });
+            kernels.push(Kernel { architecture, package: package.clone(), image });
         }
     }
     Ok(kernels)
@@ -88,7 +90,7 @@ fn newest<'a>(packages: &'a [Package], series: &Series) -> Option<&'a Package> {
 /// candidates and the packages that only depend on others do not have.
 fn release(name: &str) -> Option<&str> {
     let release = name.strip_prefix("linux-binary-").or_else(|| name.strip_prefix("linux-image-"))?;
-    let version = release.strip_suffix(FLAVOUR)?;
+    let version = FLAVOURS.iter().find_map(|flavour| release.strip_suffix(flavour))?;
     let mut parts = version.split(['-', '+']).next()?.split('.');
     let three = (0..3).all(|_| parts.next().is_some_and(|part| part.parse::<u32>().is_ok()));
     (three && parts.next().is_none()).then_some(release)
@@ -99,6 +101,11 @@ fn numbers(version: &str) -> Vec<u32> {
 }
 
 impl Package {
+    /// How apt is asked for it.
+    fn wanted(&self) -> String {
+        format!("{}={}", self.name, self.version)
+    }
+
     /// The numbers of the kernel's own version.
     fn upstream(&self) -> Vec<u32> {
         let end = self.version.find(|c: char| !c.is_ascii_digit() && c != '.');
@@ -126,17 +133,10 @@ impl fmt::Display for Kernel {
 
 /// The image of a package, from an earlier run or fetched now.
 fn image(package: &Package, apt: &Apt, directory: &Path) -> Result<PathBuf> {
-    let images = directory.join("images");
-    let image = images.join(format!("{}_{}", package.name, package.version));
-    if image.exists() {
-        return Ok(image);
+    let image = directory.join("images").join(format!("{}_{}", package.name, package.version));
+    if !image.exists() {
+        apt.package(&package.wanted())?.extract("./*/vmlinuz*", &image)?;
     }
-    fs::create_dir_all(&images)?;
-    let file = download(package, apt, directory)?;
-    let partial = file.with_file_name("image");
-    unpack(&file, "./*/vmlinuz*", &partial)?;
-    fs::rename(&partial, &image)?;
-    fs::remove_dir_all(directory.join("download"))?;
     Ok(image)
 }
 
@@ -146,11 +146,10 @@ pub(crate) fn modules(kernel: &Kernel, names: &[&str], directory: &Path) -> Resu
     let cache = directory.join("modules").join(format!("{}_{}", package.name, package.version));
     let path = |name: &str| cache.join(format!("{name}.ko"));
     if names.iter().any(|name| !path(name).exists()) {
-        fs::create_dir_all(&cache)?;
-        let file = download(package, &Apt::open(&directory.join("apt"), Reach::Updates)?, directory)?;
+        let file = Apt::open(directory, kernel.architecture, Reach::Updates)?.package(&package.wanted())?;
         for name in names {
-            let packed = file.with_file_name("module");
-            unpack(&file, &format!("./*/{name}.ko*"), &packed)?;
+            let packed = cache.join("packed");
+            file.extract(&format!("./*/{name}.ko*"), &packed)?;
             let bytes = fs::read(&packed)?;
             let plain = if bytes.starts_with(XZ) {
                 child::read_bytes(Command::new("xz").arg("-dc").arg(&packed))?
@@ -158,47 +157,10 @@ pub(crate) fn modules(kernel: &Kernel, names: &[&str], directory: &Path) -> Resu
                 bytes
             };
             fs::write(path(name), plain)?;
+            fs::remove_file(packed)?;
         }
-        fs::remove_dir_all(directory.join("download"))?;
     }
     names.iter().map(|name| fs::read(path(name)).with_context(|| format!("no module {name}"))).collect()
-}
-
-/// Fetches a package into an empty directory of its own.
-fn download(package: &Package, apt: &Apt, directory: &Path) -> Result<PathBuf> {
-    let download = directory.join("download");
-    if download.exists() {
-        fs::remove_dir_all(&download)?;
-    }
-    fs::create_dir_all(&download)?;
-    let wanted = format!("{}={}", package.name, package.version);
-    let fetched = child::show(apt.command("apt-get").args(["download", "--quiet", &wanted]).current_dir(&download));
-    if let Err(error) = fetched {
-        apt.distrust()?;
-        return Err(error
-            .context("a kernel could not be fetched: check the network, then run this again with new package lists"));
-    }
-    let Some(file) = fs::read_dir(&download)?.next().transpose()? else {
-        bail!("apt-get says it downloaded {wanted}, and there is no file");
-    };
-    Ok(file.path())
-}
-
-/// Writes the one file of the package that `pattern` means to `image`.
-fn unpack(package: &Path, pattern: &str, image: &Path) -> Result<()> {
-    let mut files = Command::new("dpkg-deb")
-        .arg("--fsys-tarfile")
-        .arg(package)
-        .stdout(Stdio::piped())
-        .spawn()
-        .context("dpkg-deb, which opens Debian packages, could not be started")?;
-    let input = files.stdout.take().context("dpkg-deb has no stdout")?;
-    let mut tar = Command::new("tar");
-    tar.args(["--extract", "--to-stdout", "--wildcards", pattern]).stdin(input).stdout(fs::File::create(image)?);
-    let (tar, files) = (tar.status()?, files.wait()?);
-    let size = fs::metadata(image)?.len();
-    ensure!(tar.success() && files.success() && size > 0, "there is no {pattern} in {}", package.display());
-    Ok(())
 }
 
 #[cfg(test)]
@@ -255,6 +217,7 @@ linux-binary-7.2.12+deb13-cloud-amd64 | 7.2.12-1~bpo13+1 | http://mirror.example
     fn only_stock_kernels_count() {
         assert_eq!(release("linux-image-5.10.0-46-cloud-amd64"), Some("5.10.0-46-cloud-amd64"));
         assert_eq!(release("linux-binary-7.3.4+deb13-cloud-amd64"), Some("7.3.4+deb13-cloud-amd64"));
+        assert_eq!(release("linux-image-6.1.0-56-cloud-arm64"), Some("6.1.0-56-cloud-arm64"));
         for other in [
             "linux-image-cloud-amd64",
             "linux-image-6.1-cloud-amd64",
