@@ -129,7 +129,7 @@ fn whatever_happens_to_a_series_each_shutdown_counts_once() {
     for n in 1..=4 {
         samples.series("kube_node_info", &format!(r#"node="n{n}""#), early, END, &[(0, 1.0)]);
     }
-    let server = Prometheus::of_samples("series", &samples.text());
+    let server = Prometheus::of_samples("series", |file| file.write_all(samples.text().as_bytes()).unwrap(), &[]);
     let url = format!("http://{}", server.address);
     let period = ["--from", "2026-11-22T06:00Z", "--to", "2026-11-22T12:00Z"];
     let found = report(&[&["--prometheus", &url], &period[..]].concat());

@@ -16,6 +16,7 @@ mod helm;
 mod image;
 mod machine;
 mod packages;
+mod previews;
 mod rules;
 mod setup;
 mod table;
@@ -69,6 +70,8 @@ enum Verb {
     /// Make what is generated below `deploy/` and `docs/` anew: manifests from the chart, runbooks and the reference of
     /// metrics from the code.
     Deploy,
+    /// Draw pictures of the dashboards, as the readme shows them: with a browser, and from what a real Prometheus answers.
+    Previews,
     /// Make the container image, without a container engine: an OCI archive with one static binary, and a bill of
     /// materials.
     Image(image::Options),
@@ -104,6 +107,7 @@ fn run(arguments: Arguments) -> Result<()> {
         Some(Verb::Vm(options)) => vm::run(&options),
         Some(Verb::E2e(options)) => e2e::run(&options),
         Some(Verb::Deploy) => deploy::write(),
+        Some(Verb::Previews) => previews::write(),
         Some(Verb::Image(options)) => image::run(&options),
         Some(Verb::Zoo(options)) => zoo::run(&options),
         Some(Verb::Bench { benchmarks }) => bench::run(&benchmarks),

@@ -77,6 +77,15 @@ pub(crate) const METRICS: [Package; 1] = [Package {
     missing: || machine::find("prometheus").is_none() || machine::find("promtool").is_none(),
 }];
 
+/// Who draws the dashboards, and with which letters.
+pub(crate) const BROWSER: [Package; 2] = [
+    Package { name: "chromium", missing: || machine::find("chromium").is_none() },
+    Package {
+        name: "fonts-dejavu-core",
+        missing: || !Path::new("/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf").exists(),
+    },
+];
+
 /// Installs those whose files are not here.
 pub(crate) fn provide<'a>(packages: impl IntoIterator<Item = &'a Package>) -> Result<()> {
     let mut missing: Vec<_> = packages.into_iter().filter(|package| (package.missing)()).collect();

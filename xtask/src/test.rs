@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, ensure};
 
 use crate::setup::{Toolchain, Voice};
-use crate::{build, child, deploy, e2e, machine, packages, rules, setup, table, vm, zoo};
+use crate::{build, child, deploy, e2e, machine, packages, previews, rules, setup, table, vm, zoo};
 
 /// How much is tested.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -72,7 +72,7 @@ fn steps(scope: Scope) -> Vec<(&'static str, Work)> {
         ("demo on this kernel", |toolchain| child::show(machine::as_root(build::product(toolchain)?)?.arg("demo"))),
         ("demo on Debian's kernels", |_| vm::run(&vm::Options::default())),
     ];
-    let longer: [(_, Work); 6] = [
+    let longer: [(_, Work); 8] = [
         ("examples in the documentation", |_| cargo("test --workspace --doc")),
         ("documentation", |_| {
             let mut command = machine::cargo();
@@ -81,6 +81,8 @@ fn steps(scope: Scope) -> Vec<(&'static str, Work)> {
         ("zoo, all of it", |_| zoo::run(&zoo::Options::all())),
         ("Kubernetes, all cases and faults", |_| e2e::run(&e2e::Options::all())),
         ("Kubernetes with cgroup v2 alone", |_| e2e::run(&e2e::Options::guest())),
+        ("pictures of the dashboards", |_| previews::check()),
+        ("demo on Debian's arm64 kernels", |_| vm::run(&vm::Options::arm64())),
         ("benchmarks", |_| crate::bench::run(&["kernel".to_owned()])),
     ];
     match scope {

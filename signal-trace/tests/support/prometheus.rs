@@ -1,5 +1,7 @@
 //! A real Prometheus for a test: it scrapes one target and answers questions about it.
 
+use std::fs::File;
+use std::io::{BufWriter, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -30,17 +32,19 @@ impl Prometheus {
         Self::run(name, directory(name), &config, flags)
     }
 
-    /// One that scrapes nothing and has these samples, in OpenMetrics text.
-    pub(crate) fn of_samples(name: &'static str, samples: &str) -> Self {
+    /// One that scrapes nothing and has the samples that are written for it, in OpenMetrics text.
+    pub(crate) fn of_samples(name: &'static str, write: impl FnOnce(&mut dyn Write), flags: &[&str]) -> Self {
         let directory = directory(name);
-        std::fs::write(directory.join("samples"), samples).unwrap();
+        let mut samples = BufWriter::new(File::create(directory.join("samples")).unwrap());
+        write(&mut samples);
+        samples.into_inner().unwrap();
         let made = Command::new("promtool")
             .current_dir(&directory)
             .args(["tsdb", "create-blocks-from", "openmetrics", "--quiet", "samples", "data"])
             .output()
             .unwrap();
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-        Self::run(name, directory, "", &["--storage.tsdb.retention.time=100y"])
+        Self::run(name, directory, "", &[&["--storage.tsdb.retention.time=100y"], flags].concat())
     }
 
     fn run(name: &'static str, directory: PathBuf, config: &str, flags: &[&str]) -> Self {

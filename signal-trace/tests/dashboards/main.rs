@@ -1,8 +1,11 @@
-//! Every query of every dashboard, and every rule, asked of a real Prometheus that scraped a node where something went
-//! wrong in each way there is: each answers, and with numbers.
+//! Every query of every dashboard asked of a real Prometheus: of one that scraped a node where something went wrong in
+//! each way there is, and of one that has a whole day of a cluster, from which the pictures are made.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
+mod day;
+mod preview;
+#[path = "../support/mod.rs"]
 mod support;
 
 use std::path::{Path, PathBuf};
@@ -16,8 +19,10 @@ use support::http::{Site, clock};
 use support::prometheus::Prometheus;
 use support::{container, stop, waited_in_vain};
 
-/// What Grafana fills in: a range that covers the whole test, and one that covers what happened.
-const FILLED_IN: [(&str, &str); 2] = [("$__range", "1h"), ("$__rate_interval", "1m")];
+/// What Grafana fills in: a range that covers everything, and one that a point covers.
+type FilledIn = [(&'static str, &'static str); 2];
+const A_TEST: FilledIn = [("$__range", "1h"), ("$__rate_interval", "1m")];
+const A_DAY: FilledIn = [("$__range", "1d"), ("$__rate_interval", "15m")];
 
 #[test]
 fn every_panel_has_data() {
@@ -32,7 +37,7 @@ fn every_panel_has_data() {
     for (dashboard, panel) in panels() {
         let what = format!("{} / {}", dashboard["title"].as_str().unwrap(), panel["title"].as_str().unwrap());
         for target in panel["targets"].as_array().unwrap() {
-            let query = filled_in(target["expr"].as_str().unwrap(), &dashboard);
+            let query = filled_in(target["expr"].as_str().unwrap(), &dashboard, A_TEST);
             let series = prometheus.series(&query);
             assert!(!series.is_empty(), "{what}: no data for {query}");
             for one in &series {
@@ -47,8 +52,26 @@ fn every_panel_has_data() {
     // The numbers of the first dashboard, by hand.
     let score = "Score";
     let (fleet, panel) = panels().into_iter().find(|(_, panel)| panel["title"] == score).unwrap();
-    let query = filled_in(panel["targets"][0]["expr"].as_str().unwrap(), &fleet);
+    let query = filled_in(panel["targets"][0]["expr"].as_str().unwrap(), &fleet, A_TEST);
     assert!((prometheus.query(&query) - 1.0 / 7.0).abs() < 0.03, "one of seven that were judged");
+}
+
+#[test]
+fn every_panel_has_a_day_to_draw() {
+    let files = dashboards();
+    let assets = preview::assets(&files);
+    let assets = format!("--web.user-assets={}", assets.path().display());
+    let prometheus = Prometheus::of_samples("previews", day::write, &[&assets]);
+    for (dashboard, panel) in panels() {
+        for target in panel["targets"].as_array().unwrap() {
+            let query = filled_in(target["expr"].as_str().unwrap(), &dashboard, A_DAY);
+            let somewhen = format!("count_over_time(({query})[1d:30m] @ {})", day::END);
+            assert!(!prometheus.series(&somewhen).is_empty(), "{}: no data for {query}", panel["title"]);
+        }
+    }
+    if let Some(pictures) = std::env::var_os("PREVIEWS") {
+        preview::draw(&prometheus, &files, Path::new(&pictures));
+    }
 }
 
 /// One shutdown of each outcome and a few of the agent's troubles; says how many shutdowns.
@@ -84,14 +107,14 @@ fn happen(site: &Site) -> f64 {
 }
 
 /// With every variable at "all", and every interval as Grafana would have it.
-fn filled_in(query: &str, dashboard: &Value) -> String {
+fn filled_in(query: &str, dashboard: &Value, intervals: FilledIn) -> String {
     let mut query = query.to_owned();
     for variable in dashboard["templating"]["list"].as_array().unwrap() {
         if let Some(all) = variable["allValue"].as_str() {
             query = query.replace(&format!("\"${}\"", variable["name"].as_str().unwrap()), &format!("\"{all}\""));
         }
     }
-    for (name, value) in FILLED_IN {
+    for (name, value) in intervals {
         query = query.replace(&format!("[{name}]"), &format!("[{value}]"));
     }
     assert!(!query.contains('$'), "{query}");
