@@ -16,6 +16,7 @@ mod helm;
 mod image;
 mod machine;
 mod packages;
+mod pool;
 mod previews;
 mod rules;
 mod setup;
@@ -52,7 +53,7 @@ enum Verb {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
-    /// Check everything: format, lints, unit tests, this kernel, real containerd, the demo, the kernel matrix.
+    /// Check everything: format, lints, unit tests, this kernel, real containers, the demo, the kernel matrix.
     ///
     /// Installs the Debian packages that are missing and says which; needs root for the kernel. Stops at the first failure.
     Test {

@@ -2,13 +2,19 @@
 
 /// `rows` below `head`, two spaces between columns; each line ends with its last cell.
 pub(crate) fn render<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> String {
-    let head = head.map(str::to_owned);
-    let lines = || std::iter::once(&head).chain(rows);
-    let widths: [usize; N] =
-        std::array::from_fn(|column| lines().map(|line| line[column].chars().count()).max().unwrap_or(0));
+    let rows: Vec<_> = rows.iter().map(|row| row.to_vec()).collect();
+    of(&head.map(str::to_owned), &rows)
+}
+
+/// The same with as many columns as there happen to be; every row has as many cells as `head`.
+pub(crate) fn of(head: &[String], rows: &[Vec<String>]) -> String {
+    let lines = || std::iter::once(head).chain(rows.iter().map(Vec::as_slice));
+    let width =
+        |column: usize| lines().filter_map(|line| line.get(column)).map(|cell: &String| cell.chars().count()).max();
+    let widths: Vec<usize> = (0..head.len()).map_while(width).collect();
     let mut text = String::new();
     for line in lines() {
-        let cells = line.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect::<Vec<_>>();
+        let cells = line.iter().zip(&widths).map(|(cell, &width)| format!("{cell:width$}")).collect::<Vec<_>>();
         text.push_str(cells.join("  ").trim_end());
         text.push('\n');
     }

@@ -12,8 +12,6 @@ pub(crate) mod kernels;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -21,7 +19,7 @@ use clap::Args;
 
 use crate::architecture::Architecture;
 use crate::setup::Voice;
-use crate::{build, child, image, machine, packages, setup, table};
+use crate::{build, child, image, machine, packages, pool, setup, table};
 use guest::{Lockdown, Report, Shells};
 use kernels::Kernel;
 
@@ -60,7 +58,7 @@ pub(crate) enum Series {
 }
 
 /// Machines that run at the same time. Each has two processors of its own, so more would only slow each other down.
-const AT_A_TIME: usize = 2;
+pub(crate) const AT_A_TIME: usize = 2;
 
 /// A machine that has not switched itself off by then has hung: twenty times what a boot takes with nothing else to do.
 const BOUND: Duration = Duration::from_secs(300);
@@ -103,9 +101,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             (image::binary(&toolchain, architecture)?, Shells::fetched(architecture, &directory)?)
         }
     };
-    let usual = usual(architecture);
-    let series = if options.series.is_empty() { &usual[..] } else { &options.series };
-    let kernels = kernels::provide(architecture, series, &directory)?;
+    let kernels = matrix(architecture, &options.series, &directory)?;
     let initramfs = directory.join(format!("initramfs-{}", architecture.name()));
     std::fs::write(&initramfs, guest::initramfs(&product, &shells)?)
         .context("cannot write the initramfs below target/vm")?;
@@ -120,7 +116,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             })
         })
         .collect();
-    let outcomes = all(&boots, &initramfs)?;
+    let outcomes: Result<Vec<_>> = pool::each(AT_A_TIME, &boots, |boot| one(boot, &initramfs)).into_iter().collect();
+    let outcomes = outcomes?;
     close(&boots, &outcomes, options.keep_log)
 }
 
@@ -133,35 +130,17 @@ fn usual(architecture: Architecture) -> [Series; 4] {
     [Series::Of(oldest), Series::Of(vec![6, 1]), Series::Of(vec![6, 12]), Series::Newest]
 }
 
-/// Boots them all, some at a time, and returns what came of each in the same order.
-fn all(boots: &[Boot], initramfs: &Path) -> Result<Vec<Outcome>> {
-    let next = AtomicUsize::new(0);
-    let done = Mutex::new(Vec::new());
-    std::thread::scope(|scope| {
-        for _ in 0..AT_A_TIME {
-            scope.spawn(|| {
-                while let Some((index, boot)) = take(boots, &next) {
-                    let outcome = one(boot, initramfs);
-                    done.lock().unwrap_or_else(PoisonError::into_inner).push((index, outcome));
-                }
-            });
-        }
-    });
-    let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
-    done.sort_by_key(|(index, _)| *index);
-    done.into_iter().map(|(_, outcome)| outcome).collect()
-}
-
-fn take<'a, 'b>(boots: &'b [Boot<'a>], next: &AtomicUsize) -> Option<(usize, &'b Boot<'a>)> {
-    let index = next.fetch_add(1, Ordering::Relaxed);
-    Some((index, boots.get(index)?))
+/// The kernels of these series, or of the whole matrix where none is named.
+pub(crate) fn matrix(architecture: Architecture, series: &[Series], directory: &Path) -> Result<Vec<Kernel>> {
+    let usual = usual(architecture);
+    kernels::provide(architecture, if series.is_empty() { &usual } else { series }, directory)
 }
 
 fn one(boot: &Boot, initramfs: &Path) -> Result<Outcome> {
     let started = Instant::now();
     let (kernel, lockdown) = (&*boot.kernel.image, boot.lockdown);
     let architecture = boot.architecture;
-    let machine = guest::Machine { architecture, kernel, initramfs, lockdown, memory: "1G", bound: BOUND };
+    let machine = guest::Machine { architecture, kernel, initramfs, lockdown, memory: "1G", disks: &[], bound: BOUND };
     let ended = machine.boot(&boot.log)?;
     let seconds = started.elapsed().as_secs_f64();
     let console = std::fs::read(&boot.log).with_context(|| format!("cannot read {}", boot.log.display()))?;
@@ -235,7 +214,7 @@ fn verdicts(boots: &[Boot], outcomes: &[Outcome]) -> String {
 }
 
 /// The last lines of a console: there the kernel says why it gave up.
-fn ending(console: &str) -> String {
+pub(crate) fn ending(console: &str) -> String {
     let lines: Vec<_> = console.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect();
     lines[lines.len().saturating_sub(20)..].join("\n")
 }

@@ -50,6 +50,7 @@ pub(crate) fn run(toolchain: &Toolchain, product: &Path, bin: &Path, arguments: 
         initramfs: &initramfs,
         lockdown: Lockdown::None,
         memory: MEMORY,
+        disks: &[],
         bound: BOUND,
     };
     let ended = guest.boot(&log)?;

@@ -52,8 +52,18 @@ pub(crate) struct Machine<'a> {
     pub(crate) lockdown: Lockdown,
     /// As the emulator takes it: `1G`.
     pub(crate) memory: &'a str,
+    pub(crate) disks: &'a [Disk<'a>],
     /// A machine that has not switched itself off by then has hung.
     pub(crate) bound: Duration,
+}
+
+/// A disk, from a file of the same bytes: the namespaces of one NVMe controller, which every stock kernel has built in.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Disk<'a> {
+    /// What the guest writes is forgotten with it.
+    Forgotten(&'a Path),
+    /// What the guest writes is in the file.
+    Kept(&'a Path),
 }
 
 /// What a guest said.
@@ -141,7 +151,7 @@ impl Machine<'_> {
         command.args(["-accel", "tcg,thread=multi", "-smp", "2", "-m", self.memory, "-no-reboot"]);
         command.args(["-nodefaults", "-no-user-config", "-display", "none", "-serial", "stdio"]);
         command.arg("-kernel").arg(self.kernel).arg("-initrd").arg(self.initramfs);
-        command.args(["-append", &command_line(self.architecture, self.lockdown)]);
+        command.args(["-append", &command_line(self.architecture, self.lockdown)]).args(drives(self.disks));
         command.stdin(Stdio::null()).stderr(console.try_clone()?).stdout(console);
         let mut machine = command.spawn().context("the emulator could not be started")?;
         Ok(match wait(&mut machine, self.bound)? {
@@ -179,6 +189,27 @@ fn command_line(architecture: Architecture, lockdown: Lockdown) -> String {
         Lockdown::None => arguments,
         Lockdown::Confidentiality => format!("{arguments} lockdown=confidentiality"),
     }
+}
+
+/// The emulator's options for these disks, which are `/dev/nvme0n1` and so on in the guest.
+fn drives(disks: &[Disk<'_>]) -> Vec<String> {
+    let mut options: Vec<String> = Vec::new();
+    if !disks.is_empty() {
+        options.extend(["-device".into(), "nvme,id=disks,serial=disks".into()]);
+    }
+    for (number, disk) in (1..).zip(disks) {
+        let (file, snapshot) = match disk {
+            Disk::Forgotten(file) => (file, "on"),
+            Disk::Kept(file) => (file, "off"),
+        };
+        // A comma would end the name.
+        let file = file.display().to_string().replace(',', ",,");
+        options.push("-drive".into());
+        options.push(format!("if=none,id=disk{number},format=raw,snapshot={snapshot},file={file}"));
+        options.push("-device".into());
+        options.push(format!("nvme-ns,bus=disks,nsid={number},drive=disk{number}"));
+    }
+    options
 }
 
 /// How the emulator ended; none where it had to be ended.
@@ -283,6 +314,15 @@ mod tests {
         );
         assert_eq!(open.fault(Lockdown::None), None);
         assert!(command_line(Architecture::Amd64, Lockdown::Confidentiality).ends_with(" lockdown=confidentiality"));
+    }
+
+    #[test]
+    fn a_machine_without_disks_has_no_controller() {
+        assert_eq!(drives(&[]), Vec::<String>::new());
+        let options = drives(&[Disk::Forgotten(Path::new("/a,b")), Disk::Kept(Path::new("/c"))]);
+        assert_eq!(options[3], "if=none,id=disk1,format=raw,snapshot=on,file=/a,,b");
+        assert_eq!(options[7], "if=none,id=disk2,format=raw,snapshot=off,file=/c");
+        assert_eq!(options[9], "nvme-ns,bus=disks,nsid=2,drive=disk2");
     }
 
     #[test]

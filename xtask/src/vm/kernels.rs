@@ -111,6 +111,15 @@ impl Package {
         let end = self.version.find(|c: char| !c.is_ascii_digit() && c != '.');
         numbers(&self.version[..end.unwrap_or(self.version.len())])
     }
+
+    /// The package with its modules: later than Linux 6.18 one of their own.
+    fn of_modules(&self) -> Self {
+        let name = match self.name.strip_prefix("linux-binary-") {
+            Some(release) => format!("linux-modules-{release}"),
+            None => self.name.clone(),
+        };
+        Self { name, version: self.version.clone() }
+    }
 }
 
 impl Kernel {
@@ -146,7 +155,8 @@ pub(crate) fn modules(kernel: &Kernel, names: &[&str], directory: &Path) -> Resu
     let cache = directory.join("modules").join(format!("{}_{}", package.name, package.version));
     let path = |name: &str| cache.join(format!("{name}.ko"));
     if names.iter().any(|name| !path(name).exists()) {
-        let file = Apt::open(directory, kernel.architecture, Reach::Updates)?.package(&package.wanted())?;
+        let file =
+            Apt::open(directory, kernel.architecture, Reach::Updates)?.package(&package.of_modules().wanted())?;
         for name in names {
             let packed = cache.join("packed");
             file.extract(&format!("./*/{name}.ko*"), &packed)?;
@@ -229,6 +239,13 @@ linux-binary-7.2.12+deb13-cloud-amd64 | 7.2.12-1~bpo13+1 | http://mirror.example
         ] {
             assert_eq!(release(other), None, "{other}");
         }
+    }
+
+    #[test]
+    fn modules_are_with_the_image_or_apart() {
+        let of = |name: &str| Package { name: name.into(), version: "1".into() }.of_modules().name;
+        assert_eq!(of("linux-image-6.1.0-56-cloud-amd64"), "linux-image-6.1.0-56-cloud-amd64");
+        assert_eq!(of("linux-binary-7.3.4+deb13-cloud-amd64"), "linux-modules-7.3.4+deb13-cloud-amd64");
     }
 
     #[test]

@@ -35,8 +35,14 @@ pub(crate) struct Case {
     /// Part of the short run.
     #[serde(default)]
     pub(crate) quick: bool,
+    /// One of the dozen that run on every kernel of the matrix too, in a virtual machine.
+    #[serde(default)]
+    pub(crate) kernels: bool,
     #[serde(default = "containerd")]
     pub(crate) runtimes: Vec<Runtime>,
+    /// What the runtime's client is asked before, where there has to be something that it runs in.
+    #[serde(default)]
+    pub(crate) first: BTreeMap<Runtime, Vec<String>>,
     /// Options of `run`, where a runtime needs some.
     #[serde(default)]
     pub(crate) options: BTreeMap<Runtime, Vec<String>>,
@@ -107,16 +113,39 @@ pub(crate) enum Runtime {
     Podman,
     /// Docker Engine with containerd and runc.
     Docker,
+    /// containerd with crun, which wants cgroups of version 2 alone: in the virtual machines.
+    Crun,
+    /// No container: a service of systemd's, in the virtual machines, where systemd is the machine's own init.
+    Systemd,
+}
+
+/// Where cases are run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// On this machine.
+    Here,
+    /// In a virtual machine, which has a kernel of its own and cgroups of version 2 alone.
+    Guest,
 }
 
 impl Runtime {
-    pub(crate) const ALL: [Self; 3] = [Self::Containerd, Self::Podman, Self::Docker];
+    pub(crate) const ALL: [Self; 5] = [Self::Containerd, Self::Podman, Self::Docker, Self::Crun, Self::Systemd];
+
+    /// Whose options it takes: what is run by the same client has the same.
+    pub(crate) fn client(self) -> Self {
+        match self {
+            Self::Crun => Self::Containerd,
+            Self::Containerd | Self::Podman | Self::Docker | Self::Systemd => self,
+        }
+    }
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Containerd => "containerd",
             Self::Podman => "podman",
             Self::Docker => "docker",
+            Self::Crun => "crun",
+            Self::Systemd => "systemd",
         }
     }
 }
@@ -146,6 +175,8 @@ pub(crate) struct Verdict {
     #[serde(default = "no_cause")]
     pub(crate) cause: String,
     pub(crate) init_disposition: String,
+    /// The sentence that says what to change; empty where nothing has to.
+    pub(crate) advice: Option<String>,
     /// `program@where the way broke`, each once.
     #[serde(default)]
     pub(crate) missed: Vec<String>,
@@ -163,6 +194,19 @@ impl Case {
     /// Time between the stop signal and SIGKILL.
     pub(crate) fn grace(&self) -> Duration {
         Duration::from_secs_f64(self.grace)
+    }
+
+    /// Whether it runs under this runtime there.
+    pub(crate) fn runs(&self, runtime: Runtime, place: Place) -> bool {
+        let there = match (place, runtime) {
+            (Place::Here, Runtime::Containerd | Runtime::Podman | Runtime::Docker)
+            | (Place::Guest, Runtime::Crun | Runtime::Systemd) => true,
+            (Place::Guest, Runtime::Containerd) => self.kernels,
+            (Place::Guest, Runtime::Podman | Runtime::Docker) | (Place::Here, Runtime::Crun | Runtime::Systemd) => {
+                false
+            }
+        };
+        there && self.runtimes.contains(&runtime)
     }
 
     fn parse(name: &str, text: &str) -> Result<Self> {
@@ -237,8 +281,20 @@ mod tests {
     fn every_case_reads_and_is_one_of_enough() {
         let cases = all().unwrap();
         assert!(cases.len() >= 45, "{}", cases.len());
-        for runtime in Runtime::ALL {
-            assert!(cases.iter().filter(|case| case.runtimes.contains(&runtime)).count() >= 12, "{}", runtime.name());
+        let count = |runtime, place| cases.iter().filter(|case| case.runs(runtime, place)).count();
+        for runtime in [Runtime::Containerd, Runtime::Podman, Runtime::Docker] {
+            assert!(count(runtime, Place::Here) >= 12, "{}", runtime.name());
+        }
+        for (runtime, enough) in [(Runtime::Containerd, 12), (Runtime::Crun, 12), (Runtime::Systemd, 6)] {
+            assert!(count(runtime, Place::Guest) >= enough, "{} in a guest", runtime.name());
+        }
+    }
+
+    #[test]
+    fn what_names_the_kernels_runs_there() {
+        for case in all().unwrap() {
+            assert!(!case.kernels || case.runs(Runtime::Containerd, Place::Guest), "{}", case.name);
+            assert!(!case.kernels || !case.alone, "{}", case.name);
         }
     }
 }

@@ -77,23 +77,31 @@ impl<'a> Keeper<'a> {
     }
 
     fn start(&self, beside: Option<u32>) -> Result<Container<'a>> {
-        let options = self.case.options.get(&self.runtime).cloned().unwrap_or_default();
-        let filled = options.into_iter().map(|option| match beside {
-            Some(pid) => {
-                option.replace("{beside}", &format!("{}-beside", self.name)).replace("{pid}", &pid.to_string())
-            }
-            None => option,
-        });
+        let words = |of: &BTreeMap<Runtime, Vec<String>>| {
+            let words = of.get(&self.runtime.client()).into_iter().flatten();
+            words.map(|word| self.filled(word, beside)).collect::<Vec<_>>()
+        };
+        let first = words(&self.case.first);
+        if !first.is_empty() {
+            child::read(self.engine.client().args(first))?;
+        }
         let plan = Plan {
             name: &self.name,
             command: &self.case.command,
             environment: self.environment(),
             root: &self.root(&self.name),
             stop_signal: if self.case.stop == "none" { "TERM" } else { &self.case.stop },
-            options: filled.collect(),
+            grace: self.case.grace(),
+            options: words(&self.case.options),
             terminal: self.case.terminal,
         };
         self.launch(&plan)
+    }
+
+    /// A word with what is only known now.
+    fn filled(&self, word: &str, beside: Option<u32>) -> String {
+        let word = word.replace("{name}", &self.name).replace("{beside}", &format!("{}-beside", self.name));
+        beside.map_or(word.clone(), |pid| word.replace("{pid}", &pid.to_string()))
     }
 
     fn root(&self, name: &str) -> PathBuf {
@@ -113,6 +121,7 @@ impl<'a> Keeper<'a> {
             environment: vec![("PATH", PATH)],
             root: &self.root(&name),
             stop_signal: "TERM",
+            grace: Duration::ZERO,
             options: Vec::new(),
             terminal: false,
         };
@@ -166,7 +175,9 @@ impl<'a> Keeper<'a> {
             }
             Step::Exec(command) => {
                 let mut sessions = self.sessions.lock().map_err(|_| anyhow::anyhow!("a session's thread panicked"))?;
-                let mut session = self.engine.exec(&container.name, &format!("session-{}", sessions.len()), command);
+                let name = format!("session-{}", sessions.len());
+                let session = self.engine.exec(&container.name, &name, command);
+                let mut session = session.context("nothing can be started in what is no container")?;
                 let output = File::options().append(true).open(&container.output)?;
                 session.stdin(Stdio::null()).stderr(output.try_clone()?).stdout(output);
                 sessions.push(session.spawn().context("the session does not start")?);
@@ -204,8 +215,8 @@ impl<'a> Keeper<'a> {
             let status = until("the runtime has stopped it", || Ok(stopper.try_wait()?))?;
             ensure!(status.success(), "stopping it ended with {status}");
         } else {
-            let deadline = Instant::now() + grace;
             child::read(&mut self.engine.signal(&container.name, &self.case.stop))?;
+            let deadline = Instant::now() + grace;
             for step in &self.case.during {
                 self.step(container, step, beside)?;
             }

@@ -2,11 +2,14 @@
 //!
 //! An animal is a file in `xtask/zoo/cases` (`case`); a `keeper` runs and stops it under an `engine`, several at a time,
 //! because most of the time is grace periods; `truth` holds the records against the files. What is wrong is saved as a
-//! recording that `signal-trace replay` judges again.
+//! recording that `signal-trace replay` judges again. `guest` does all of it on other kernels.
 
 mod case;
+mod clock;
 mod engine;
+mod guest;
 mod keeper;
+mod report;
 mod system;
 mod truth;
 mod wait;
@@ -17,19 +20,18 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
 use crate::setup::Voice;
-use crate::{build, child, machine, packages, setup, table};
-use case::{Case, Expect, Runtime};
+use crate::vm::Series;
+use crate::{build, child, machine, packages, pool, setup};
+use case::{Case, Expect, Place, Runtime};
 use engine::{Engine, Ground};
 use keeper::Keeper;
-use watch::{Said, Watch};
+use report::Saved;
+use watch::{Follow, Watch};
 
 /// A verdict is there when the container is empty, or given up a few seconds after its init is gone.
 const VERDICT_WITHIN: Duration = Duration::from_secs(15);
@@ -55,9 +57,19 @@ pub(crate) struct Options {
     /// Judge with this signal-trace instead of building one.
     #[arg(long, value_name = "FILE")]
     with: Option<PathBuf>,
+    /// In virtual machines with stock Debian kernels and cgroups of version 2 alone: the cases for all kernels, crun and
+    /// systemd's services. Kernel series such as 6.1, or `newest`; without any: 5.10, 6.1, 6.12 and the newest.
+    #[arg(long, value_name = "KERNEL", num_args = 0..)]
+    vm: Option<Vec<Series>>,
     /// All is prepared, and the mounts are ours alone.
     #[arg(long, hide = true)]
     prepared: bool,
+    /// This program, as it runs in a virtual machine.
+    #[arg(long, hide = true)]
+    runner: Option<PathBuf>,
+    /// This is the virtual machine, and containers are made of this system.
+    #[arg(long, hide = true)]
+    system: Option<PathBuf>,
 }
 
 impl Options {
@@ -70,13 +82,25 @@ impl Options {
             jobs: 8,
             keep_recordings: false,
             with: None,
+            vm: None,
             prepared: false,
+            runner: None,
+            system: None,
         }
     }
 
     /// Every case under each runtime that it names.
     pub(crate) fn all() -> Self {
         Self { quick: false, ..Self::quick() }
+    }
+
+    /// All of them in the machines of the kernel matrix.
+    pub(crate) fn guests() -> Self {
+        Self { vm: Some(Vec::new()), ..Self::all() }
+    }
+
+    fn place(&self) -> Place {
+        if self.vm.is_some() || self.system.is_some() { Place::Guest } else { Place::Here }
     }
 
     fn chosen(&self, name: &str) -> bool {
@@ -105,33 +129,45 @@ struct Outcome<'a> {
 pub(crate) fn run(options: &Options) -> Result<()> {
     if options.prepared {
         let product = options.with.as_deref().context("--prepared needs --with")?;
-        return visit(options, product);
+        return match (&options.vm, &options.runner) {
+            (Some(series), Some(runner)) => guest::run(options, series, product, runner),
+            (Some(_), None) => anyhow::bail!("--vm needs --runner once all is prepared"),
+            (None, _) => visit(options, product),
+        };
     }
     machine::require_linux()?;
-    machine::require_tracing()?;
+    if options.place() == Place::Here {
+        machine::require_tracing()?;
+    }
     let cases = case::all()?;
     let visits = visits(&cases, options)?;
-    packages::provide(packages::CONTAINERS.iter().chain(&packages::DEBIAN).chain(
-        if visits.iter().all(|visit| visit.runtime == Runtime::Containerd) {
-            [].iter()
-        } else {
-            packages::ENGINES.iter()
-        },
-    ))?;
+    packages::provide(&packages::DEBIAN)?;
+    packages::provide(match options.place() {
+        Place::Guest => packages::MACHINES.as_slice(),
+        Place::Here => &packages::CONTAINERS,
+    })?;
+    if visits.iter().any(|visit| matches!(visit.runtime, Runtime::Podman | Runtime::Docker)) {
+        packages::provide(&packages::ENGINES)?;
+    }
+    let toolchain = setup::run(Voice::OnlyWork)?;
     let product = match &options.with {
         Some(file) => file.clone(),
-        None => build::product(&setup::run(Voice::OnlyWork)?)?,
+        None => build::product(&toolchain)?,
     };
     let mut command = machine::as_root("unshare")?;
     command.args(["--mount", "--propagation", "private"]).arg(std::env::current_exe()?);
     command.args(["zoo", "--prepared", "--with"]).arg(product.canonicalize()?);
+    if let Some(series) = &options.vm {
+        command.arg("--runner").arg(build::tasks(&toolchain)?).arg("--vm").args(series.iter().map(ToString::to_string));
+    }
     // The same choice again.
-    child::show(command.args(options.words()))
+    child::show(command.args(["--jobs", &options.jobs.to_string()]).args(options.choice()))
 }
 
 impl Options {
-    fn words(&self) -> Vec<String> {
-        let mut words = vec!["--jobs".to_owned(), self.jobs.to_string()];
+    /// What was chosen, as words.
+    fn choice(&self) -> Vec<String> {
+        let mut words = Vec::new();
         words.extend(self.runtime.iter().flat_map(|runtime| ["--runtime".to_owned(), runtime.name().to_owned()]));
         words.extend(self.case.iter().flat_map(|case| ["--case".to_owned(), case.clone()]));
         words.extend(self.quick.then(|| "--quick".to_owned()));
@@ -140,11 +176,27 @@ impl Options {
     }
 }
 
+/// Where what came of a run is.
+fn results() -> PathBuf {
+    machine::workspace().join("target/zoo/last")
+}
+
+/// The same, empty.
+fn fresh_results() -> Result<PathBuf> {
+    let results = results();
+    if results.exists() {
+        fs::remove_dir_all(&results).context("cannot remove the results of the last run")?;
+    }
+    fs::create_dir_all(&results)?;
+    Ok(results)
+}
+
 fn visits<'a>(cases: &'a [Case], options: &Options) -> Result<Vec<Visit<'a>>> {
     let runtimes = |case: &'a Case| case.runtimes.iter().map(move |runtime| Visit { case, runtime: *runtime });
     let chosen = cases.iter().filter(|case| options.chosen(&case.name) && (case.quick || !options.quick));
     let mut visits: Vec<_> = chosen
         .flat_map(runtimes)
+        .filter(|visit| visit.case.runs(visit.runtime, options.place()))
         .filter(|visit| options.runtime.is_empty() || options.runtime.contains(&visit.runtime))
         .collect();
     ensure!(!visits.is_empty(), "no case in xtask/zoo/cases is called that and runs there");
@@ -156,12 +208,14 @@ fn visits<'a>(cases: &'a [Case], options: &Options) -> Result<Vec<Visit<'a>>> {
 fn visit(options: &Options, product: &Path) -> Result<()> {
     let cases = case::all()?;
     let visits = visits(&cases, options)?;
-    let results = machine::workspace().join("target/zoo/last");
-    if results.exists() {
-        fs::remove_dir_all(&results).context("cannot remove the results of the last run")?;
-    }
-    fs::create_dir_all(&results)?;
-    let system = system::provide(visits.iter().flat_map(|visit| visit.case.packages.iter().map(String::as_str)))?;
+    let results = fresh_results()?;
+    let system = match &options.system {
+        Some(root) => root.clone(),
+        None => {
+            let wanted = visits.iter().flat_map(|visit| visit.case.packages.iter().map(String::as_str));
+            system::provide(system::CONTAINERS, wanted)?.root
+        }
+    };
     let scratch = Scratch::mount()?;
     let files = scratch.0.join("layer/zoo");
     system::animals(&files, product)?;
@@ -172,10 +226,11 @@ fn visit(options: &Options, product: &Path) -> Result<()> {
     }
 
     let started = Instant::now();
-    let watch = Watch::start(product, &results)?;
+    let services = visits.iter().any(|visit| visit.runtime == Runtime::Systemd);
+    let watch = Watch::start(product, &results, if services { Follow::Services } else { Follow::Containers })?;
     let (alone, together): (Vec<_>, Vec<_>) = visits.iter().partition(|visit| visit.case.alone);
-    let mut outcomes = at_a_time(options.jobs, &together, &engines, &ground);
-    outcomes.extend(at_a_time(1, &alone, &engines, &ground));
+    let mut outcomes = pool::each(options.jobs, &together, |visit| one(visit, &engines, &ground));
+    outcomes.extend(pool::each(1, &alone, |visit| one(visit, &engines, &ground)));
     wait_for_verdicts(&watch, &outcomes)?;
     let recording = watch.recording.clone();
     let said = watch.finish()?;
@@ -183,7 +238,7 @@ fn visit(options: &Options, product: &Path) -> Result<()> {
     drop(engines);
     outcomes.sort_by(|a, b| (&a.visit.case.name, a.visit.runtime).cmp(&(&b.visit.case.name, b.visit.runtime)));
     let saved = Saved { product, recording: &recording, directory: &results, all: options.keep_recordings };
-    report(&outcomes, &said, &saved, seconds)
+    report::report(&outcomes, &said, &saved, seconds)
 }
 
 /// A folder in memory for everything that a run makes; unmounted when dropped.
@@ -212,22 +267,6 @@ impl Drop for Scratch {
 
 type Engines = BTreeMap<Runtime, Box<dyn Engine>>;
 
-fn at_a_time<'a>(jobs: usize, visits: &[&'a Visit<'a>], engines: &Engines, ground: &Ground<'_>) -> Vec<Outcome<'a>> {
-    let next = AtomicUsize::new(0);
-    let outcomes = Mutex::new(Vec::new());
-    thread::scope(|scope| {
-        for _ in 0..jobs.max(1) {
-            scope.spawn(|| {
-                while let Some(visit) = visits.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let outcome = one(visit, engines, ground);
-                    outcomes.lock().unwrap_or_else(PoisonError::into_inner).push(outcome);
-                }
-            });
-        }
-    });
-    outcomes.into_inner().unwrap_or_else(PoisonError::into_inner)
-}
-
 fn one<'a>(visit: &'a Visit<'a>, engines: &Engines, ground: &Ground<'_>) -> Outcome<'a> {
     let started = Instant::now();
     let engine = engines.get(&visit.runtime).context("this runtime was not started");
@@ -253,71 +292,6 @@ fn wait_for_verdicts(watch: &Watch, outcomes: &[Outcome<'_>]) -> Result<()> {
     Ok(())
 }
 
-/// Where evidence is found and put.
-struct Saved<'a> {
-    product: &'a Path,
-    recording: &'a Path,
-    directory: &'a Path,
-    all: bool,
-}
-
-fn report(outcomes: &[Outcome<'_>], said: &Said, saved: &Saved<'_>, seconds: f64) -> Result<()> {
-    let mut rows = Vec::new();
-    let mut details = String::new();
-    let mut wrong = 0_usize;
-    for outcome in outcomes {
-        let Visit { case, runtime } = *outcome.visit;
-        let (got, faults) = match &outcome.container {
-            Err(error) => ("not run".to_owned(), vec![format!("{error:#}")]),
-            Ok(id) => {
-                let records: Vec<_> = said.records.iter().filter(|record| record["container"]["id"] == **id).collect();
-                (truth::got(&records), truth::faults(case, runtime, &records))
-            }
-        };
-        let name = format!("{}-{}", case.name, runtime.name());
-        let file = saved.directory.join(format!("{name}.jsonl"));
-        if let Ok(id) = &outcome.container
-            && (saved.all || !faults.is_empty())
-        {
-            fs::write(&file, watch::excerpt(saved.recording, id)?)?;
-        }
-        if !faults.is_empty() {
-            wrong += 1;
-            details.push_str(&format!("\n{name}: {}\n  {}\n", case.about.trim(), faults.join("\n  ")));
-            if outcome.container.is_ok() {
-                details.push_str(&replayed(saved.product, &file));
-            }
-        }
-        rows.push([
-            case.name.clone(),
-            runtime.name().to_owned(),
-            truth::expected(case, runtime),
-            if faults.is_empty() { "as expected".to_owned() } else { got },
-            format!("{:>5.1}", outcome.seconds),
-        ]);
-    }
-    let table = table::render(["case", "runtime", "expected", "got", "seconds"], &rows);
-    let total = format!("{} of {} right, in {seconds:.0} s", outcomes.len() - wrong, outcomes.len());
-    fs::write(saved.directory.join("table.txt"), format!("{table}{total}\n"))?;
-    print!(
-        "\n{table}{details}\n{total}\n{}",
-        said.closing.lines().last().map(|l| format!("{l}\n")).unwrap_or_default()
-    );
-    if let Some(line) = truth::unclean(&said.raw) {
-        anyhow::bail!("watch wrote bytes that a terminal would obey: {line}");
-    }
-    ensure!(wrong == 0, "{wrong} of {} are wrong: the recordings are in {}", outcomes.len(), saved.directory.display());
-    Ok(())
-}
-
-/// What the verdict was made of, for people.
-fn replayed(product: &Path, file: &Path) -> String {
-    let block = child::read(Command::new(product).arg("replay").arg(file));
-    let block = block.unwrap_or_else(|error| format!("{error:#}\n"));
-    let block = block.lines().map(|line| format!("  | {line}\n")).collect::<String>();
-    format!("{block}  signal-trace replay {}\n", file.display())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -335,7 +309,7 @@ mod tests {
     fn the_short_run_has_every_runtime() {
         let cases = case::all().unwrap();
         let visits = visits(&cases, &Options::quick()).unwrap();
-        for runtime in Runtime::ALL {
+        for runtime in [Runtime::Containerd, Runtime::Podman, Runtime::Docker] {
             assert!(visits.iter().any(|visit| visit.runtime == runtime), "{}", runtime.name());
         }
     }

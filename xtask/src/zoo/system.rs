@@ -1,5 +1,6 @@
-//! The Debian system that every container is made of, below `target/zoo`: made once by debootstrap, and given the
-//! packages that cases ask for when they first do. And `/zoo`, the animals that are no package of Debian's.
+//! Debian systems below `target/zoo`, made once by debootstrap, and given the packages that cases ask for when they first
+//! do: the one that containers are made of, and the one that virtual machines boot. And `/zoo`, the animals that are no
+//! package of Debian's.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -19,29 +20,41 @@ const POLICY: &str = "#!/bin/sh\nexit 101\n";
 const DPKG: &str =
     "path-exclude=/usr/share/doc/*\npath-exclude=/usr/share/man/*\npath-exclude=/usr/share/locale/*\nforce-unsafe-io\n";
 
-/// The root of a Debian system with these packages.
-pub(crate) fn provide<'a>(wanted: impl IntoIterator<Item = &'a str>) -> Result<PathBuf> {
+/// Containers are made of it.
+pub(crate) const CONTAINERS: &str = RELEASE;
+/// Virtual machines boot it.
+pub(crate) const MACHINE: &str = "machine";
+
+/// A Debian system.
+pub(crate) struct System {
+    pub(crate) root: PathBuf,
+    /// The packages that were asked for, a line each.
+    pub(crate) packages: PathBuf,
+}
+
+/// The system of this name, with these packages.
+pub(crate) fn provide<'a>(name: &str, wanted: impl IntoIterator<Item = &'a str>) -> Result<System> {
     let directory = machine::workspace().join("target/zoo");
     fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
-    let root = directory.join(RELEASE);
+    let root = directory.join(name);
     if !root.exists() {
-        let unfinished = directory.join(format!("{RELEASE}.unfinished"));
+        let unfinished = directory.join(format!("{name}.unfinished"));
         if unfinished.exists() {
             fs::remove_dir_all(&unfinished).context("cannot remove what an earlier run left")?;
         }
         bootstrap(&unfinished)?;
         fs::rename(&unfinished, &root)?;
     }
-    let list = directory.join(format!("{RELEASE}.packages"));
-    let text = fs::read_to_string(&list).unwrap_or_default();
+    let packages = directory.join(format!("{name}.packages"));
+    let text = fs::read_to_string(&packages).unwrap_or_default();
     let mut there: BTreeSet<_> = text.lines().collect();
     let missing: BTreeSet<_> = wanted.into_iter().filter(|package| !there.contains(package)).collect();
     if !missing.is_empty() {
         install(&root, &missing)?;
         there.extend(missing);
-        fs::write(&list, there.into_iter().map(|name| format!("{name}\n")).collect::<String>())?;
+        fs::write(&packages, there.into_iter().map(|name| format!("{name}\n")).collect::<String>())?;
     }
-    Ok(root)
+    Ok(System { root, packages })
 }
 
 fn bootstrap(root: &Path) -> Result<()> {

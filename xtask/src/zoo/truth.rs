@@ -29,17 +29,26 @@ pub(crate) fn got(records: &[&Value]) -> String {
 pub(crate) fn faults(case: &Case, runtime: Runtime, records: &[&Value]) -> Vec<String> {
     match (&case.expect, records) {
         (Expect::Silence(Silence::None), []) => Vec::new(),
-        (Expect::Verdict(verdict), [record]) => differences(verdict.under(runtime), record),
+        (Expect::Verdict(verdict), [record]) => {
+            let mut faults = differences(verdict.under(runtime), record);
+            faults.extend(circumstances(case, runtime, record));
+            faults
+        }
         (Expect::Silence(Silence::None), _) => vec![format!("{} records where none was due", records.len())],
         (Expect::Verdict(_), _) => vec![format!("{} records where one was due", records.len())],
     }
 }
 
 fn differences(verdict: &Verdict, record: &Value) -> Vec<String> {
-    let fields =
-        [("outcome", &verdict.outcome), ("cause", &verdict.cause), ("init_disposition", &verdict.init_disposition)];
+    let fields = [
+        ("outcome", Some(&verdict.outcome)),
+        ("cause", Some(&verdict.cause)),
+        ("init_disposition", Some(&verdict.init_disposition)),
+        ("advice", verdict.advice.as_ref()),
+    ];
     let mut faults: Vec<_> = fields
         .into_iter()
+        .filter_map(|(field, expected)| Some((field, expected?)))
         .filter(|(field, expected)| record[field] != ***expected)
         .map(|(field, expected)| format!("{field}: expected {expected}, got {}", record[field]))
         .collect();
@@ -59,6 +68,25 @@ fn differences(verdict: &Verdict, record: &Value) -> Vec<String> {
         if got != expected {
             faults.push(format!("{pointer}: expected {expected}, got {got}"));
         }
+    }
+    faults
+}
+
+/// What holds of every record, whatever the verdict.
+fn circumstances(case: &Case, runtime: Runtime, record: &Value) -> Vec<String> {
+    let mut faults = Vec::new();
+    let found = record.pointer("/container/runtime").unwrap_or(&Value::Null);
+    // crun is not the one that names the container.
+    let named = runtime.client().name();
+    if found != named {
+        faults.push(format!("/container/runtime: expected {named}, got {found}"));
+    }
+    if !record["pod"].is_null() {
+        faults.push(format!("pod: there is none, got {}", record["pod"]));
+    }
+    let (waited, grace) = (record["stop_to_kill_seconds"].as_f64(), case.grace().as_secs_f64());
+    if record["outcome"] == "grace_exceeded" && waited.is_none_or(|waited| waited < grace) {
+        faults.push(format!("stop_to_kill_seconds: {waited:?}, though it had {grace}"));
     }
     faults
 }
@@ -87,17 +115,18 @@ mod tests {
         serde_saphyr::from_str(yaml).unwrap()
     }
 
-    const EXPECTED: &str = "outcome: a\ncause: b\ninit_disposition: c\nmissed: [x@sh]\nalso: {/exit/code: 3}\nbut:\n  docker: {outcome: z, init_disposition: c}\n";
+    const EXPECTED: &str = "outcome: a\ncause: b\ninit_disposition: c\nadvice: d\nmissed: [x@sh]\nalso: {/exit/code: 3}\nbut:\n  docker: {outcome: z, init_disposition: c}\n";
 
     #[test]
     fn every_field_counts() {
-        let right = json!({"outcome": "a", "cause": "b", "init_disposition": "c", "findings": [], "exit": {"code": 3},
+        let right = json!({"outcome": "a", "cause": "b", "init_disposition": "c", "advice": "d", "findings": [], "exit": {"code": 3},
             "missed": [{"comm": "x", "broke_at": {"comm": "sh"}}, {"comm": "x", "broke_at": {"comm": "sh"}}]});
         assert_eq!(differences(&verdict(EXPECTED), &right), Vec::<String>::new());
         for (field, wrong) in [
             ("outcome", json!("b")),
             ("cause", Value::Null),
             ("init_disposition", json!("d")),
+            ("advice", json!("")),
             ("missed", json!([])),
             ("findings", json!(["reraised"])),
             ("exit", json!({"code": 4})),

@@ -15,6 +15,14 @@ use crate::child;
 /// How long another watch on this machine is waited for.
 const OTHERS_END_WITHIN: Duration = Duration::from_mins(10);
 
+/// What is watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Follow {
+    Containers,
+    /// systemd's services too.
+    Services,
+}
+
 /// It runs, until it is finished.
 pub(crate) struct Watch {
     process: Child,
@@ -34,9 +42,9 @@ pub(crate) struct Said {
 }
 
 impl Watch {
-    pub(crate) fn start(product: &Path, directory: &Path) -> Result<Self> {
+    pub(crate) fn start(product: &Path, directory: &Path, follow: Follow) -> Result<Self> {
         // There is one watch a machine, and another may be about to end.
-        let attempt = within(OTHERS_END_WITHIN, || match Self::attempt(product, directory) {
+        let attempt = within(OTHERS_END_WITHIN, || match Self::attempt(product, directory, follow) {
             Ok(watch) => Ok(Some(watch)),
             Err(error) if error.to_string().contains("already runs") => Ok(None),
             Err(error) => Err(error),
@@ -44,11 +52,12 @@ impl Watch {
         attempt?.context("another signal-trace watch runs on this machine: stop that one first")
     }
 
-    fn attempt(product: &Path, directory: &Path) -> Result<Self> {
+    fn attempt(product: &Path, directory: &Path, follow: Follow) -> Result<Self> {
         let at = |name: &str| directory.join(name);
         let recording = at("recording.jsonl");
         let mut command = Command::new(product);
         command.args(["watch", "--json", "--record"]).arg(&recording).stdin(Stdio::null());
+        command.args((follow == Follow::Services).then_some("--services"));
         command.stdout(File::create(at("records.jsonl"))?).stderr(File::create(at("watch.log"))?);
         let process = command.spawn().with_context(|| format!("{} does not start", product.display()))?;
         let mut watch = Self { process, output: at("records.jsonl"), errors: at("watch.log"), recording };

@@ -1,4 +1,4 @@
-//! containerd with runc, through its own client `ctr`.
+//! containerd with runc, or another like it, through its own client `ctr`.
 
 use std::fs;
 use std::path::PathBuf;
@@ -16,10 +16,12 @@ const NAMESPACE: &str = "default";
 pub(super) struct Containerd {
     _daemon: Daemon,
     directory: PathBuf,
+    runc: &'static str,
 }
 
 impl Containerd {
-    pub(super) fn start(directory: PathBuf) -> Result<Self> {
+    /// With the runtime that this program is.
+    pub(super) fn start(directory: PathBuf, runc: &'static str) -> Result<Self> {
         let at = directory.display();
         let configuration = format!(
             "version = 2\nroot = '{at}/root'\nstate = '{at}/state'\n\
@@ -30,15 +32,9 @@ impl Containerd {
         fs::write(&file, configuration).context("cannot write containerd's configuration")?;
         let mut command = Command::new(debian("containerd"));
         command.arg("--config").arg(file).env("PATH", path_with_system_programs());
-        let containerd = Self { _daemon: Daemon::spawn(&mut command, &directory)?, directory };
-        until("containerd answers", || Ok(quiet(containerd.ctr().arg("version")).then_some(())))?;
+        let containerd = Self { _daemon: Daemon::spawn(&mut command, &directory)?, directory, runc };
+        until("containerd answers", || Ok(quiet(containerd.client().arg("version")).then_some(())))?;
         Ok(containerd)
-    }
-
-    fn ctr(&self) -> Command {
-        let mut command = Command::new(debian("ctr"));
-        command.arg("--address").arg(self.directory.join("socket")).args(["--namespace", NAMESPACE]);
-        command
     }
 
     fn pid_file(&self, name: &str) -> PathBuf {
@@ -47,11 +43,17 @@ impl Containerd {
 }
 
 impl Engine for Containerd {
+    fn client(&self) -> Command {
+        let mut command = Command::new(debian("ctr"));
+        command.arg("--address").arg(self.directory.join("socket")).args(["--namespace", NAMESPACE]);
+        command
+    }
+
     fn run(&self, plan: &Plan<'_>) -> Command {
-        let mut command = self.ctr();
+        let mut command = self.client();
         command.args(["run", "--rm", "--rootfs", "--allow-new-privs"]);
         command.arg("--fifo-dir").arg(self.directory.join("fifo"));
-        command.arg("--runc-root").arg(self.directory.join("runc"));
+        command.arg("--runc-binary").arg(debian(self.runc)).arg("--runc-root").arg(self.directory.join("runc"));
         command.arg("--pid-file").arg(self.pid_file(plan.name));
         for (name, value) in &plan.environment {
             command.args(["--env", &format!("{name}={value}")]);
@@ -69,16 +71,16 @@ impl Engine for Containerd {
     }
 
     fn signal(&self, name: &str, signal: &str) -> Command {
-        let mut command = self.ctr();
+        let mut command = self.client();
         command.args(["task", "kill", "--signal", signal, name]);
         command
     }
 
-    fn exec(&self, name: &str, session: &str, exec: &[String]) -> Command {
-        let mut command = self.ctr();
+    fn exec(&self, name: &str, session: &str, exec: &[String]) -> Option<Command> {
+        let mut command = self.client();
         command.args(["task", "exec", "--exec-id", session]);
         command.arg("--fifo-dir").arg(self.directory.join("fifo")).arg(name).args(exec);
-        command
+        Some(command)
     }
 
     fn stop(&self, _: &str, _: Duration, _: Option<&[String]>) -> Option<Command> {
@@ -86,8 +88,8 @@ impl Engine for Containerd {
     }
 
     fn discard(&self, name: &str) {
-        quiet(self.ctr().args(["task", "delete", "--force", name]));
-        quiet(self.ctr().args(["container", "delete", name]));
+        quiet(self.client().args(["task", "delete", "--force", name]));
+        quiet(self.client().args(["container", "delete", name]));
         remove_group(&format!("{NAMESPACE}/{name}"));
     }
 }

@@ -35,7 +35,7 @@ impl Docker {
         let daemon = Daemon::spawn(&mut command, &directory)?;
         let (system, files) = (ground.system.to_owned(), ground.files.to_owned());
         let docker = Self { _daemon: daemon, directory, system, files };
-        until("dockerd answers", || Ok(quiet(docker.docker().arg("version")).then_some(())))?;
+        until("dockerd answers", || Ok(quiet(docker.client().arg("version")).then_some(())))?;
         docker.import(&docker.directory.join("image"))?;
         Ok(docker)
     }
@@ -52,20 +52,20 @@ impl Docker {
         child::read(
             Command::new("tar").arg("--create").arg("--file").arg(&archive).arg("--directory").arg(image).arg("."),
         )?;
-        child::read(self.docker().arg("import").arg(&archive).arg(IMAGE)).context("dockerd takes no image")?;
+        child::read(self.client().arg("import").arg(&archive).arg(IMAGE)).context("dockerd takes no image")?;
         Ok(())
-    }
-
-    fn docker(&self) -> Command {
-        let mut command = Command::new(debian("docker"));
-        command.arg("--host").arg(format!("unix://{}", self.directory.join("socket").display()));
-        command
     }
 }
 
 impl Engine for Docker {
+    fn client(&self) -> Command {
+        let mut command = Command::new(debian("docker"));
+        command.arg("--host").arg(format!("unix://{}", self.directory.join("socket").display()));
+        command
+    }
+
     fn run(&self, plan: &Plan<'_>) -> Command {
-        let mut command = self.docker();
+        let mut command = self.client();
         command.args(["run", "--rm", "--name", plan.name, "--network", "none"]);
         command.args(["--stop-signal", plan.stop_signal]);
         for (source, target) in [(self.system.join("usr"), "/usr"), (self.files.clone(), "/zoo")] {
@@ -79,25 +79,25 @@ impl Engine for Docker {
     }
 
     fn facts(&self, name: &str) -> Option<Facts> {
-        let mut command = self.docker();
+        let mut command = self.client();
         command.args(["container", "inspect", "--format", "{{.Id}} {{.State.Pid}}", name]);
         parse_facts(&ask(&mut command)?)
     }
 
     fn signal(&self, name: &str, signal: &str) -> Command {
-        let mut command = self.docker();
+        let mut command = self.client();
         command.args(["kill", "--signal", signal, name]);
         command
     }
 
-    fn exec(&self, name: &str, _: &str, exec: &[String]) -> Command {
-        let mut command = self.docker();
+    fn exec(&self, name: &str, _: &str, exec: &[String]) -> Option<Command> {
+        let mut command = self.client();
         command.arg("exec").arg(name).args(exec);
-        command
+        Some(command)
     }
 
     fn stop(&self, name: &str, grace: Duration, with: Option<&[String]>) -> Option<Command> {
-        let mut command = self.docker();
+        let mut command = self.client();
         match with {
             Some(words) => command.args(words),
             None => command.args(["stop", "--time", &grace.as_secs().to_string()]),
@@ -107,7 +107,7 @@ impl Engine for Docker {
     }
 
     fn discard(&self, name: &str) {
-        quiet(self.docker().args(["rm", "--force", name]));
+        quiet(self.client().args(["rm", "--force", name]));
     }
 }
 

@@ -5,6 +5,7 @@
 mod containerd;
 mod docker;
 mod podman;
+mod systemd;
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -25,6 +26,8 @@ pub(crate) struct Plan<'a> {
     /// The root file system, its own alone.
     pub(crate) root: &'a Path,
     pub(crate) stop_signal: &'a str,
+    /// Between the stop signal and SIGKILL, for a runtime that is told so at the start.
+    pub(crate) grace: Duration,
     pub(crate) options: Vec<String>,
     pub(crate) terminal: bool,
 }
@@ -40,6 +43,9 @@ pub(crate) struct Facts {
 
 /// A runtime.
 pub(crate) trait Engine: Sync {
+    /// Its own client, to be asked anything.
+    fn client(&self) -> Command;
+
     /// Runs a container in the foreground: the command ends when the container has.
     fn run(&self, plan: &Plan<'_>) -> Command;
 
@@ -49,8 +55,8 @@ pub(crate) trait Engine: Sync {
     /// Sends its init a signal.
     fn signal(&self, name: &str, signal: &str) -> Command;
 
-    /// Enters it, in the foreground.
-    fn exec(&self, name: &str, session: &str, command: &[String]) -> Command;
+    /// Enters it, in the foreground; none where there is no such thing.
+    fn exec(&self, name: &str, session: &str, command: &[String]) -> Option<Command>;
 
     /// Stops it as a user does; none where that is the keeper's work: the signal, the wait, SIGKILL.
     fn stop(&self, name: &str, grace: Duration, with: Option<&[String]>) -> Option<Command>;
@@ -73,9 +79,11 @@ pub(crate) fn start(runtime: Runtime, ground: &Ground<'_>) -> Result<Box<dyn Eng
     let directory = ground.scratch.join(runtime.name());
     fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
     Ok(match runtime {
-        Runtime::Containerd => Box::new(containerd::Containerd::start(directory)?),
-        Runtime::Podman => Box::new(podman::Podman::start(directory)),
+        Runtime::Containerd => Box::new(containerd::Containerd::start(directory, "runc")?),
+        Runtime::Podman => Box::new(podman::Podman::start(directory)?),
         Runtime::Docker => Box::new(docker::Docker::start(directory, ground)?),
+        Runtime::Crun => Box::new(containerd::Containerd::start(directory, "crun")?),
+        Runtime::Systemd => Box::new(systemd::Systemd::start(ground)?),
     })
 }
 
@@ -142,13 +150,21 @@ fn processes_that_mention(path: &Path) -> Vec<String> {
     pids.filter(mentions).collect()
 }
 
-/// The directories of a group in every hierarchy.
+/// A group in every hierarchy, and what is below it; only what is empty can be removed.
 fn remove_group(path: &str) {
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
     let fields = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
     for fields in fields.filter(|fields| fields.get(2).is_some_and(|kind| kind.starts_with("cgroup"))) {
-        let _ = fs::remove_dir(Path::new(fields[1]).join(path));
+        remove_directories(&Path::new(fields[1]).join(path));
     }
+}
+
+fn remove_directories(group: &Path) {
+    let below = fs::read_dir(group).into_iter().flatten().flatten();
+    below
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+        .for_each(|entry| remove_directories(&entry.path()));
+    let _ = fs::remove_dir(group);
 }
 
 /// PATH, and the directories where Debian keeps runtimes.

@@ -1,35 +1,43 @@
 //! podman with runc: no daemon, one `conmon` a container.
 
+use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
+use anyhow::{Context, Result};
+
 use super::{Engine, Facts, Plan, ask, debian, parse_facts, quiet};
+
+/// The file's name.
+const CONFIGURATION: &str = "containers.conf";
+/// More than our own limits would need CAP_SYS_RESOURCE, also for the container that holds a pod's namespaces.
+const LIMITS: &str = "[containers]\ndefault_ulimits = [\"nofile=1024:1024\", \"nproc=10000:10000\"]\n";
 
 pub(super) struct Podman {
     directory: PathBuf,
 }
 
 impl Podman {
-    pub(super) fn start(directory: PathBuf) -> Self {
-        Self { directory }
+    pub(super) fn start(directory: PathBuf) -> Result<Self> {
+        fs::write(directory.join(CONFIGURATION), LIMITS).context("cannot write podman's configuration")?;
+        Ok(Self { directory })
     }
+}
 
-    fn podman(&self) -> Command {
+impl Engine for Podman {
+    fn client(&self) -> Command {
         let mut command = Command::new(debian("podman"));
+        command.env("CONTAINERS_CONF", self.directory.join(CONFIGURATION));
         command.arg("--root").arg(self.directory.join("root")).arg("--runroot").arg(self.directory.join("run"));
         command.arg("--tmpdir").arg(self.directory.join("tmp"));
         command.args(["--cgroup-manager", "cgroupfs", "--events-backend", "none", "--runtime", "runc"]);
         command
     }
-}
 
-impl Engine for Podman {
     fn run(&self, plan: &Plan<'_>) -> Command {
-        let mut command = self.podman();
+        let mut command = self.client();
         command.args(["run", "--rm", "--name", plan.name, "--network", "none"]);
-        // More than our own limits would need CAP_SYS_RESOURCE.
-        command.args(["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=10000:10000"]);
         command.args(["--stop-signal", plan.stop_signal]);
         for (name, value) in &plan.environment {
             command.args(["--env", &format!("{name}={value}")]);
@@ -39,25 +47,25 @@ impl Engine for Podman {
     }
 
     fn facts(&self, name: &str) -> Option<Facts> {
-        let mut command = self.podman();
+        let mut command = self.client();
         command.args(["container", "inspect", "--format", "{{.Id}} {{.State.Pid}}", name]);
         parse_facts(&ask(&mut command)?)
     }
 
     fn signal(&self, name: &str, signal: &str) -> Command {
-        let mut command = self.podman();
+        let mut command = self.client();
         command.args(["kill", "--signal", signal, name]);
         command
     }
 
-    fn exec(&self, name: &str, _: &str, exec: &[String]) -> Command {
-        let mut command = self.podman();
+    fn exec(&self, name: &str, _: &str, exec: &[String]) -> Option<Command> {
+        let mut command = self.client();
         command.arg("exec").arg(name).args(exec);
-        command
+        Some(command)
     }
 
     fn stop(&self, name: &str, grace: Duration, with: Option<&[String]>) -> Option<Command> {
-        let mut command = self.podman();
+        let mut command = self.client();
         match with {
             Some(words) => command.args(words),
             None => command.args(["stop", "--time", &grace.as_secs().to_string()]),
@@ -67,13 +75,14 @@ impl Engine for Podman {
     }
 
     fn discard(&self, name: &str) {
-        quiet(self.podman().args(["rm", "--force", "--time", "0", name]));
+        quiet(self.client().args(["rm", "--force", "--time", "0", name]));
     }
 }
 
 impl Drop for Podman {
     fn drop(&mut self) {
-        quiet(self.podman().args(["rm", "--all", "--force", "--time", "0"]));
+        quiet(self.client().args(["pod", "rm", "--all", "--force", "--time", "0"]));
+        quiet(self.client().args(["rm", "--all", "--force", "--time", "0"]));
         super::remove_group("libpod_parent");
     }
 }
