@@ -146,6 +146,7 @@ impl Container {
         past: Past,
         out: &mut Vec<Output>,
     ) {
+        let event = &self.with_known_sender(event);
         self.processes.refresh(&event.sender);
         self.adopt_init(&event.target, out);
         self.processes.refresh(&event.target);
@@ -157,6 +158,19 @@ impl Container {
         if let Some(window) = &mut self.window {
             window.evidence.signal(time, event, origin, &self.processes);
         }
+    }
+
+    /// Before Linux 5.11 a sender comes without its start: of the living, the pid alone tells who it is. Init is no longer
+    /// among them when the kernel has it kill the others.
+    fn with_known_sender(&self, event: &SignalEvent) -> SignalEvent {
+        let mut event = *event;
+        let sender = &mut event.sender.key;
+        let ending = self.window.as_ref().map(|w| w.evidence.init_key);
+        let ending = ending.filter(|init| sender.start == StartTick::default() && sender.pid == init.pid);
+        if let Some(key) = self.processes.get(*sender).map(|p| p.key).or(ending.filter(|_| event.kernel_made)) {
+            *sender = key;
+        }
+        event
     }
 
     /// The namespace flag names init even where no record of its birth came.
