@@ -7,6 +7,7 @@ pub mod containers;
 pub mod daemon;
 mod disposition;
 pub mod doctor;
+pub mod engine;
 pub mod event;
 pub mod instance;
 pub mod judge;

@@ -20,8 +20,9 @@ pub(crate) enum Scope {
     All,
 }
 
-/// The integration test that needs a container runtime, and is a step of its own.
+/// The integration tests that need a container runtime or an engine, and are steps of their own.
 const CONTAINERD: &str = "containerd";
+const ENGINE: &str = "check_image";
 /// The one that needs a cluster.
 const CLUSTER: &str = "kube_api";
 
@@ -56,7 +57,7 @@ pub(crate) fn run(scope: Scope) -> Result<()> {
 }
 
 fn steps(scope: Scope) -> Vec<(&'static str, Work)> {
-    let usual: [(_, Work); 12] = [
+    let usual: [(_, Work); 13] = [
         ("format", |_| cargo("fmt --all --check")),
         ("packages", |_| {
             packages::provide(packages::CONTAINERS.iter().chain(&packages::MACHINES).chain(&packages::METRICS))
@@ -68,6 +69,10 @@ fn steps(scope: Scope) -> Vec<(&'static str, Work)> {
         ("chart and manifests", |_| deploy::check()),
         ("tests on this kernel", on_this_kernel),
         ("tests with containerd and runc", |toolchain| integration(toolchain, &[CONTAINERD.to_owned()])),
+        ("check of images with podman", |toolchain| {
+            packages::provide(&packages::ENGINES)?;
+            integration(toolchain, &[ENGINE.to_owned()])
+        }),
         ("zoo, the short run", |_| zoo::run(&zoo::Options::quick())),
         ("demo on this kernel", |toolchain| child::show(machine::as_root(build::product(toolchain)?)?.arg("demo"))),
         ("demo on Debian's kernels", |_| vm::run(&vm::Options::default())),
@@ -114,7 +119,7 @@ fn on_this_kernel(toolchain: &Toolchain) -> Result<()> {
     // As cargo finds them: a file each, or a directory with a `main.rs`.
     let tests = paths.iter().filter(|path| path.extension() == Some(OsStr::new("rs")) || path.join("main.rs").exists());
     let names = tests.filter_map(|path| Some(path.file_stem()?.to_string_lossy().into_owned()));
-    let mut names: Vec<_> = names.filter(|name| name != CONTAINERD && name != CLUSTER).collect();
+    let mut names: Vec<_> = names.filter(|name| ![CONTAINERD, ENGINE, CLUSTER].contains(&&**name)).collect();
     names.sort();
     integration(toolchain, &names)
 }

@@ -1,71 +1,98 @@
-//! `signal-trace check -- CMD`: stops a command as a runtime would, and says whether it shut down well.
+//! `signal-trace check`: stops a command, an image or a pod's containers as a runtime would, and says whether they shut
+//! down well.
 //!
 //! Where it cannot trace or judge it fails and says why: it never passes what it has not seen.
 
+mod hook;
+mod image;
 mod load;
+mod manifest;
+mod network;
+mod outputs;
+mod pod;
 mod ready;
+mod sandboxed;
 
 use std::ffi::OsString;
-use std::io;
 use std::path::PathBuf;
-use std::process::{Command, ExitCode, Stdio};
-use std::str::FromStr;
+use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
-use clap::Args;
+use anyhow::Context as _;
+use clap::{ArgGroup, Args};
 use tokio::signal::unix::{SignalKind, signal};
 
 use self::load::Load;
-use self::ready::Ready;
+use self::outputs::{Files, Form, Target};
+use self::ready::{Ready, Subject};
 use super::audit::read_policy;
-use super::output::{Output, node_name, wall_clock};
-use super::stopping::{Plan, stop_and_judge};
+use super::output::wall_clock;
 use super::{duration, runtime};
-use crate::audit::assess;
-use crate::audit::render::{Format, file_style, render};
-use crate::audit::report::{Period, Report};
-use crate::audit::source::Window;
-use crate::audit::source::records::{Records, only_helpers_killed};
-use crate::audit::tally::Tallies;
-use crate::audit::write::put_all;
+use crate::audit::source::records::only_helpers_killed;
 use crate::containers::path::Forms;
 use crate::daemon::Daemon;
+use crate::engine::Kind;
 use crate::event::Signal;
-use crate::judge::shutdown::{GraceSource, Shutdown};
+use crate::judge::shutdown::Shutdown;
 use crate::kernel::Settings;
 use crate::policy::file::Policy;
 use crate::policy::{Compliance, Killed};
-use crate::report::json::{Record, write_line};
-use crate::report::style::Style;
-use crate::report::text::write_block;
-use crate::sandbox::{Capture, Running, Sandbox};
+use crate::report::json::Record;
+use crate::sandbox::Capture;
 
 /// The verdict fails the policy.
 const FAILS: u8 = 3;
 /// No verdict that counts.
 const NOT_JUDGED: u8 = 1;
+/// Of a stop that nobody gave another.
+const USUAL_GRACE: Duration = Duration::from_secs(10);
+/// A program is up by then; what takes longer says so by a condition.
+const USUAL_START: Duration = Duration::from_millis(500);
 
-/// Run a command as PID 1 of a container of its own, stop it, and judge how it shut down.
+const EXIT_CODES: &str = "Exit codes: 0 all verdicts pass (or warn, without --strict), 1 something could not be run, traced \
+                          or judged, 2 wrong usage, 3 a verdict fails";
+
+/// Run a command or an image in a container, stop it, and judge how it shut down.
+///
+/// A command runs as PID 1 of a container of its own, made without an engine. An image runs as podman, Docker or containerd
+/// runs it, with its own entrypoint, user and environment, and is stopped by that engine with its own STOPSIGNAL.
 #[derive(Debug, Args)]
+#[command(group = ArgGroup::new("subject").required(true).multiple(true).args(["image", "in_kubernetes", "command"]), after_help = EXIT_CODES)]
+#[command(group = ArgGroup::new("engined").args(["image", "in_kubernetes"]))]
 pub struct Check {
-    /// Time between the stop signal and SIGKILL
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
-    grace: Duration,
+    /// An image to run: a name, an archive that `docker save` or `podman save` wrote, or the folder of a root file system.
+    /// What an archive brings is removed afterwards
+    #[arg(long, value_name = "REF|ARCHIVE|FOLDER")]
+    image: Option<String>,
 
-    /// The stop signal, by name or number
-    #[arg(long, value_name = "SIGNAL", default_value = "TERM", value_parser = stop_signal)]
-    signal: Signal,
+    /// A manifest of a Pod, or of a Deployment, StatefulSet, DaemonSet, Job or CronJob: each of its containers is run by
+    /// itself with its image, command, environment, readiness probe, preStop hook, stop signal and grace period. What of it
+    /// an engine cannot do is said
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["image", "command"])]
+    in_kubernetes: Option<PathBuf>,
 
-    /// When the command counts as started: sleep:500ms, tcp:8080, http:8080/healthz, or log:REGEX for a line of its output
-    #[arg(long, value_name = "CONDITION", default_value = "sleep:500ms")]
-    ready: Ready,
+    /// What runs images; the first of podman, docker and containerd that has it, or else that is there
+    #[arg(long, value_name = "ENGINE", requires = "engined")]
+    engine: Option<Kind>,
+
+    /// Time between the stop signal and SIGKILL [default: 10s]
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    grace: Option<Duration>,
+
+    /// The stop signal, by name or number [default: the image's STOPSIGNAL, or TERM]
+    #[arg(long, value_name = "SIGNAL", value_parser = stop_signal)]
+    signal: Option<Signal>,
+
+    /// When it counts as started: sleep:500ms, tcp:8080, http:8080/healthz, or log:REGEX for a line of its output. Ports
+    /// are those of its own network [default: sleep:500ms]
+    #[arg(long, value_name = "CONDITION")]
+    ready: Option<Ready>,
 
     /// How long to wait for that
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration)]
     ready_within: Duration,
 
-    /// A shell command that keeps it busy while it is stopped; killed afterwards
+    /// A shell command that keeps it busy while it is stopped, run here but in its network; killed afterwards
     #[arg(long, value_name = "COMMAND")]
     load: Option<String>,
 
@@ -89,53 +116,13 @@ pub struct Check {
     #[arg(long, value_name = "FORMAT[=FILE]", default_value = "text")]
     output: Vec<Target>,
 
-    /// Keep the command's output to yourself; its last lines are shown if it cannot be judged
+    /// Keep its output to yourself; the last lines are shown if it cannot be judged
     #[arg(long)]
     quiet: bool,
 
-    /// The command and its arguments
-    #[arg(required = true, last = true, value_name = "CMD")]
+    /// The command and its arguments; with --image, in place of the image's CMD
+    #[arg(last = true, value_name = "CMD")]
     command: Vec<OsString>,
-}
-
-/// One thing that was asked for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Target {
-    form: Form,
-    file: Option<PathBuf>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Form {
-    /// A block for each verdict.
-    Text,
-    /// A record a line.
-    Records,
-    /// As an audit writes it.
-    Report(Format),
-}
-
-impl Form {
-    const ALL: [(&'static str, Self); 6] = [
-        ("text", Self::Text),
-        ("json", Self::Records),
-        ("junit", Self::Report(Format::Junit)),
-        ("sarif", Self::Report(Format::Sarif)),
-        ("markdown", Self::Report(Format::Markdown)),
-        ("html", Self::Report(Format::Html)),
-    ];
-}
-
-impl FromStr for Target {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (name, file) = text.split_once('=').map_or((text, None), |(name, file)| (name, Some(PathBuf::from(file))));
-        let known = Form::ALL.into_iter().find(|(known, _)| *known == name);
-        let names = || Form::ALL.map(|(name, _)| name).join(", ");
-        let (_, form) = known.ok_or_else(|| format!("there is no format `{name}`: use {}", names()))?;
-        Ok(Self { form, file })
-    }
 }
 
 fn stop_signal(text: &str) -> Result<Signal, String> {
@@ -149,7 +136,7 @@ impl Check {
     ///
     /// # Errors
     ///
-    /// The command could not be judged.
+    /// Something could not be judged.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let targets = self.targets();
         if targets.iter().filter(|target| target.file.is_none()).count() > 1 {
@@ -157,53 +144,69 @@ impl Check {
             return Ok(ExitCode::from(2));
         }
         let policy = read_policy(self.policy.as_deref())?;
-        runtime()?.block_on(self.judge_all(&policy, &targets))
+        runtime()?.block_on(self.run_until_told(&policy, &targets))
+    }
+
+    /// Whatever was started or loaded goes with the work that is dropped.
+    async fn run_until_told(self, policy: &Policy, targets: &[Target]) -> anyhow::Result<ExitCode> {
+        let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
+        let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
+        tokio::select! {
+            code = self.judge_all(policy, targets) => code,
+            _ = interrupt.recv() => Err(anyhow::anyhow!("interrupted before the verdict")),
+            _ = terminate.recv() => Err(anyhow::anyhow!("terminated before the verdict")),
+        }
+    }
+
+    async fn judge_all(&self, policy: &Policy, targets: &[Target]) -> anyhow::Result<ExitCode> {
+        // What cannot be traced needs no image.
+        let mut daemon = Daemon::start(&Settings::default(), Forms::default())?;
+        let trials = self.trials(&mut daemon).await?;
+        let mut files = Files::default();
+        let mut worst = Compliance::Pass;
+        for trial in &trials {
+            for run in 1..=self.repeat {
+                let which = || format!("{}run {run} of {}", trial.title(), self.repeat);
+                let shutdown = trial.judge(self, &mut daemon).await.with_context(which)?;
+                worst = worse(worst, self.worth(&shutdown, policy));
+                for target in targets {
+                    target.show(&shutdown)?;
+                }
+                files.add(&shutdown, self.name())?;
+            }
+        }
+        files.write(targets, policy)?;
+        Ok(self.code(worst))
     }
 
     fn targets(&self) -> Vec<Target> {
         if self.json { vec![Target { form: Form::Records, file: None }] } else { self.output.clone() }
     }
 
-    async fn judge_all(self, policy: &Policy, targets: &[Target]) -> anyhow::Result<ExitCode> {
-        let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
-        let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
-        let mut daemon = Daemon::start(&Settings::default(), Forms::default())?;
-        let mut files = Files::default();
-        let mut worst = Compliance::Pass;
-        for run in 1..=self.repeat {
-            let shutdown = tokio::select! {
-                shutdown = self.judge_once(&mut daemon) => shutdown,
-                _ = interrupt.recv() => Err(anyhow::anyhow!("interrupted before the verdict")),
-                _ = terminate.recv() => Err(anyhow::anyhow!("terminated before the verdict")),
-            };
-            let shutdown = shutdown.with_context(|| format!("run {run} of {}", self.repeat))?;
-            worst = worse(worst, self.worth(&shutdown, policy));
-            // What goes to standard output as text or records is shown as it comes.
-            for target in targets.iter().filter(|target| target.file.is_none()) {
-                let mut output = match target.form {
-                    Form::Text => Output::text(),
-                    Form::Records => Output::json(node_name()),
-                    Form::Report(_) => continue,
-                };
-                output.write(&shutdown, wall_clock()).context("cannot write the verdict")?;
-            }
-            files.add(&shutdown, self.name())?;
+    fn grace(&self) -> Duration {
+        self.grace.unwrap_or(USUAL_GRACE)
+    }
+
+    fn stop_signal(&self) -> Signal {
+        self.signal.unwrap_or(Signal::TERM)
+    }
+
+    fn ready(&self) -> Ready {
+        self.ready.clone().unwrap_or(Ready::Sleep(USUAL_START))
+    }
+
+    fn keeps_output(&self) -> bool {
+        self.quiet || self.ready.as_ref().is_some_and(Ready::reads_output)
+    }
+
+    async fn load(&self, subject: &dyn Subject) -> anyhow::Result<Option<Load>> {
+        match &self.load {
+            Some(command) => Load::start(command, subject.network()?).await.map(Some),
+            None => Ok(None),
         }
-        files.write(targets, policy)?;
-        Ok(self.code(worst))
     }
 
-    async fn judge_once(&self, daemon: &mut Daemon) -> anyhow::Result<Shutdown> {
-        let sandbox = Sandbox::create(daemon.hierarchy().mount(), "check")?;
-        let plan = Plan { signal: self.signal, grace: self.grace, source: GraceSource::Flag };
-        daemon.adopt(sandbox.cgroup().clone(), plan.spec());
-        let mut running = sandbox.start(self.command())?;
-        let captured = self.capture(&mut running)?;
-        let stopped = self.stop(daemon, &mut running, &captured, plan).await;
-        stopped.inspect_err(|_| show_end(&captured))
-    }
-
-    /// What it is called in a report.
+    /// What a command is called in a report.
     fn name(&self) -> String {
         let program = self.command.first().map(|program| program.to_string_lossy().into_owned()).unwrap_or_default();
         program.rsplit('/').next().unwrap_or_default().to_owned()
@@ -212,43 +215,8 @@ impl Check {
     fn worth(&self, shutdown: &Shutdown, policy: &Policy) -> Compliance {
         let record = Record::new(shutdown, "", wall_clock());
         let killed = if only_helpers_killed(&record, policy) { Killed::Helpers } else { Killed::Others };
-        policy.worth("", shutdown.verdict, killed)
-    }
-
-    fn command(&self) -> Command {
-        let mut command = Command::new(&self.command[0]);
-        command.args(&self.command[1..]).stdin(Stdio::null());
-        if self.quiet || self.ready.reads_output() {
-            command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        } else if self.targets().iter().any(|target| target.file.is_none() && target.form != Form::Text) {
-            // Standard output is the report's.
-            command.stdout(io::stderr());
-        }
-        command
-    }
-
-    fn capture(&self, running: &mut Running) -> anyhow::Result<Vec<Capture>> {
-        let mut captured = Vec::new();
-        if let Some(stream) = running.init_mut().take_stdout() {
-            captured.push(Capture::start(stream)?);
-        }
-        if let Some(stream) = running.init_mut().take_stderr() {
-            captured.push(Capture::start(stream)?);
-        }
-        Ok(captured)
-    }
-
-    async fn stop(
-        &self,
-        daemon: &mut Daemon,
-        running: &mut Running,
-        captured: &[Capture],
-        plan: Plan,
-    ) -> anyhow::Result<Shutdown> {
-        let command = || format!("`{}`", self.command[0].to_string_lossy().escape_debug());
-        self.ready.wait(daemon, running, captured, self.ready_within).await.with_context(command)?;
-        let _load = self.load.as_deref().map(Load::start).transpose()?;
-        stop_and_judge(daemon, running, plan).await
+        let namespace = shutdown.container.pod.as_ref().map(|pod| pod.namespace.as_str()).unwrap_or_default();
+        policy.worth(namespace, shutdown.verdict, killed)
     }
 
     fn code(&self, worst: Compliance) -> ExitCode {
@@ -272,58 +240,8 @@ fn worse(a: Compliance, b: Compliance) -> Compliance {
     if rank(b) > rank(a) { b } else { a }
 }
 
-/// What is written when all runs are over.
-#[derive(Default)]
-struct Files {
-    text: String,
-    lines: Vec<u8>,
-    records: Vec<Record>,
-}
-
-impl Files {
-    fn add(&mut self, shutdown: &Shutdown, name: String) -> anyhow::Result<()> {
-        let mut record = Record::new(shutdown, &node_name(), wall_clock());
-        write_line(&mut self.lines, &record)?;
-        write_block(&mut self.text, shutdown, wall_clock(), &file_style())?;
-        self.text.push('\n');
-        record.container.name.get_or_insert(name);
-        self.records.push(record);
-        Ok(())
-    }
-
-    fn write(&self, targets: &[Target], policy: &Policy) -> anyhow::Result<()> {
-        let report = self.report(policy);
-        let mut parts = Vec::new();
-        for Target { form, file } in targets {
-            let text = match form {
-                Form::Text | Form::Records if file.is_none() => continue,
-                Form::Text => self.text.clone().into_bytes(),
-                Form::Records => self.lines.clone(),
-                Form::Report(format) => {
-                    let style = if file.is_none() { Style::of(&io::stdout()) } else { file_style() };
-                    let Ok(text) = render(&report, *format, &style) else { bail!("cannot write the report") };
-                    text
-                }
-            };
-            parts.push((file.clone(), text));
-        }
-        Ok(put_all(parts)?)
-    }
-
-    /// As an audit of these runs alone: each of them counts.
-    fn report(&self, policy: &Policy) -> Report {
-        let policy = Policy { min_shutdowns: 1, min_coverage: Some(0.0), ..policy.clone() };
-        let mut tallies = Tallies::default();
-        let mut reader = Records::new(&policy, Window::default());
-        for record in &self.records {
-            reader.take("", record, &mut tallies.containers);
-        }
-        assess(&tallies, &policy, Period { from: None, to: None }, jiff::Timestamp::now())
-    }
-}
-
 /// The last lines of what was kept back.
-fn show_end(captured: &[Capture]) {
+fn show_end<'c>(captured: impl IntoIterator<Item = &'c Capture>) {
     const LINES: usize = 20;
     for capture in captured {
         let text = capture.text();

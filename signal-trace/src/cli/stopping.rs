@@ -12,7 +12,10 @@ use crate::judge::shutdown::{Grace, GraceSource, Shutdown, Trigger};
 use crate::sandbox::Running;
 
 /// A verdict is there as soon as the container is gone; this is for a machine under load.
-const VERDICT_WITHIN: Duration = Duration::from_secs(10);
+pub(super) const VERDICT_WITHIN: Duration = Duration::from_secs(10);
+
+/// At a time, while something else is waited for.
+const FOLLOW_FOR: Duration = Duration::from_millis(50);
 
 /// How to stop it.
 #[derive(Clone, Copy, Debug)]
@@ -54,7 +57,8 @@ pub(super) async fn stop_and_judge(daemon: &mut Daemon, running: &mut Running, p
     }
 }
 
-async fn verdict_on(
+/// The verdict on that container, if it comes in time.
+pub(super) async fn verdict_on(
     daemon: &mut Daemon,
     id: crate::event::CgroupId,
     within: Duration,
@@ -68,4 +72,18 @@ async fn verdict_on(
         }
     };
     timeout(within, next).await.ok().transpose()
+}
+
+/// Follows the kernel's records while something else is done; what they tell is kept.
+pub(super) async fn follow_while<T>(
+    daemon: &mut Daemon,
+    work: impl Future<Output = anyhow::Result<T>>,
+) -> anyhow::Result<T> {
+    tokio::pin!(work);
+    loop {
+        tokio::select! {
+            done = &mut work => return done,
+            followed = daemon.follow_for(FOLLOW_FOR) => followed.context("cannot read the kernel's records")?,
+        }
+    }
 }

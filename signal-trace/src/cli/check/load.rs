@@ -6,6 +6,9 @@ use std::process::{Child, Command, Stdio};
 use anyhow::Context as _;
 use rustix::process::{Pid, Signal, kill_process_group};
 
+use super::network;
+use crate::event;
+
 /// A load that runs until it is dropped.
 #[derive(Debug)]
 pub(super) struct Load {
@@ -13,16 +16,17 @@ pub(super) struct Load {
 }
 
 impl Load {
-    /// Starts it with a shell, outside of the container.
+    /// Starts it with a shell, outside of the container but in the network of this process of it, if it has its own.
     ///
     /// # Errors
     ///
     /// There is no shell.
-    pub(super) fn start(command: &str) -> anyhow::Result<Self> {
+    pub(super) async fn start(command: &str, network: Option<event::Pid>) -> anyhow::Result<Self> {
         let mut shell = Command::new("/bin/sh");
         // Standard output is the verdict's.
         shell.args(["-c", command]).stdin(Stdio::null()).stdout(Stdio::null()).process_group(0);
-        Ok(Self { child: shell.spawn().context("cannot start the load with /bin/sh")? })
+        let child = network::inside(network, move || shell.spawn()).await;
+        Ok(Self { child: child.context("cannot start the load with /bin/sh")? })
     }
 }
 

@@ -2,23 +2,39 @@
 //!
 //! A condition is looked at again and again while the kernel's records are followed; there is a limit to the patience.
 
+use std::io;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use regex::Regex;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
-use tokio::time::timeout;
 
+use super::network;
 use crate::cli::duration;
+use crate::cli::stopping::follow_while;
 use crate::daemon::Daemon;
-use crate::sandbox::{Capture, Running};
+use crate::event::Pid;
 
 /// Between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
-/// For one connection, or one answer.
+/// For each part of an answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(1);
+
+/// A container that is waited for.
+pub(super) trait Subject {
+    /// How it ended, if it has.
+    fn has_ended(&mut self) -> anyhow::Result<Option<String>>;
+
+    /// What it said, where that is kept.
+    fn output(&self) -> Vec<String>;
+
+    /// A process with its network, if that is not ours.
+    ///
+    /// # Errors
+    ///
+    /// It has none yet.
+    fn network(&self) -> io::Result<Option<Pid>>;
+}
 
 /// A condition.
 #[derive(Clone, Debug)]
@@ -81,19 +97,18 @@ impl Ready {
     pub(super) async fn wait(
         &self,
         daemon: &mut Daemon,
-        running: &mut Running,
-        captured: &[Capture],
+        subject: &mut dyn Subject,
         within: Duration,
     ) -> anyhow::Result<()> {
         if let Self::Sleep(time) = self {
             daemon.follow_for(*time).await.context("cannot read the kernel's records")?;
-            return still_running(running);
+            return still_running(subject);
         }
         let began = Instant::now();
         loop {
-            let holds = self.holds(captured).await;
+            let holds = follow_while(daemon, async { Ok(self.holds(subject).await) }).await?;
             // Whoever answers on that port after its end is somebody else.
-            still_running(running)?;
+            still_running(subject)?;
             if holds {
                 return Ok(());
             }
@@ -104,14 +119,18 @@ impl Ready {
         }
     }
 
-    async fn holds(&self, captured: &[Capture]) -> bool {
+    async fn holds(&self, subject: &dyn Subject) -> bool {
         match self {
             Self::Sleep(_) => true,
-            Self::Tcp { address } => matches!(timeout(ANSWER_WITHIN, TcpStream::connect(address)).await, Ok(Ok(_))),
-            Self::Http { address, path } => {
-                matches!(timeout(ANSWER_WITHIN, get(address, path)).await, Ok(Ok(200..=399)))
+            Self::Tcp { address } => {
+                let Ok(network) = subject.network() else { return false };
+                network::connects(address, network).await
             }
-            Self::Log(pattern) => captured.iter().any(|said| said.text().lines().any(|line| pattern.is_match(line))),
+            Self::Http { address, path } => {
+                let Ok(network) = subject.network() else { return false };
+                matches!(network::get(address, path, network, ANSWER_WITHIN).await, Ok(200..=399))
+            }
+            Self::Log(pattern) => subject.output().iter().any(|said| said.lines().any(|line| pattern.is_match(line))),
         }
     }
 
@@ -125,26 +144,13 @@ impl Ready {
     }
 }
 
-fn still_running(running: &mut Running) -> anyhow::Result<()> {
-    match running.init_mut().wait_within(Duration::ZERO)? {
+fn still_running(subject: &mut dyn Subject) -> anyhow::Result<()> {
+    match subject.has_ended()? {
         None => Ok(()),
-        Some(status) => bail!(
-            "it ended before it was stopped ({}): give it something to do, or an earlier --ready",
-            crate::cli::status_text(status)
-        ),
+        Some(status) => {
+            bail!("it ended before it was stopped ({status}): give it something to do, or an earlier --ready")
+        }
     }
-}
-
-/// The status of an answer.
-async fn get(address: &str, path: &str) -> std::io::Result<u16> {
-    let mut stream = TcpStream::connect(address).await?;
-    let request = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\nUser-Agent: signal-trace\r\n\r\n");
-    stream.write_all(request.as_bytes()).await?;
-    // `HTTP/1.1 200`
-    let mut start = [0; 12];
-    stream.read_exact(&mut start).await?;
-    let status = std::str::from_utf8(&start).ok().and_then(|start| start.strip_prefix("HTTP/1."));
-    Ok(status.and_then(|rest| rest.get(2..)?.parse().ok()).unwrap_or(0))
 }
 
 #[cfg(test)]
