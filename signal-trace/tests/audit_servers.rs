@@ -3,8 +3,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener};
 use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -51,7 +51,7 @@ impl Server {
     }
 }
 
-fn serve(mut stream: TcpStream, answer: &Arc<Answer>, seen: &Mutex<Vec<String>>) {
+fn serve(mut stream: impl Read + Write, answer: &Arc<Answer>, seen: &Mutex<Vec<String>>) {
     let mut text = String::new();
     let mut buffer = [0; 4096];
     loop {
@@ -133,7 +133,7 @@ fn what_a_server_does_wrong_is_said() {
     let login = reply("302 Found", "Location: https://sso.example/login?secret=1\r\n", "");
     let servers = [
         (Server::always(reply("200 OK", "Content-Type: text/html\r\n", page)), "login page"),
-        (Server::always(reply("502 Bad Gateway", "Retry-After: 0\r\n", page)), "status 503"),
+        (Server::always(reply("502 Bad Gateway", "Retry-After: 0\r\n", page)), "status 502"),
         (Server::always(login), "redirects to sso.example"),
         (Server::always(reply("401 Unauthorized", "", "no")), "has the token expired?"),
         (Server::always(reply("404 Not Found", "", "404 page not found")), "has no Prometheus API there"),
@@ -266,4 +266,119 @@ fn the_queries_can_be_seen_before_they_are_asked() {
     assert!(text.starts_with("13 queries to each of 1 servers: 13 in all"), "{text}");
     assert_eq!(text.matches("\n# ").count(), 13);
     assert!(server.requests().is_empty());
+}
+
+#[test]
+fn a_finished_report_is_pushed_with_patience_and_without_others_secrets() {
+    let source = Server::start(shutdowns(json!([sample("cart", "graceful", "5")])));
+    let hook = Server::start(|number, _| match number {
+        1 => reply("503 Service Unavailable", "Retry-After: 1\r\n", ""),
+        _ => reply("202 Accepted", "", ""),
+    });
+    let directory = tempfile::tempdir().unwrap();
+    let secret = directory.path().join("hook");
+    std::fs::write(&secret, format!("{}/services/s3cret?token=t\n", hook.url())).unwrap();
+    let address = format!("file:{}", secret.display());
+    let push = ["--webhook", &address, "--webhook-header", "X-From: audit", "--header", "X-Scope-OrgID: mine"];
+    let output = audit(&[&["--prometheus", &source.url(), "--output", "table"], &push[..]].concat());
+    assert_eq!(output.status.code(), Some(0), "{}", errors(&output));
+    let pushed = hook.requests();
+    assert_eq!(pushed.len(), 2, "it is tried again");
+    let (head, body) = pushed[1].split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("POST /services/s3cret?token=t HTTP/1.1"), "{head}");
+    assert!(head.to_ascii_lowercase().contains("x-from: audit") && !head.contains("mine"), "{head}");
+    let report: Value = serde_json::from_str(body).unwrap();
+    assert_eq!(
+        (&report["schema"], &report["totals"]["shutdowns"]["all"]),
+        (&"signal-trace.dev/audit/v1".into(), &5.into())
+    );
+
+    let refuses = Server::always(reply("403 Forbidden", "", ""));
+    std::fs::write(&secret, format!("{}/services/s3cret", refuses.url())).unwrap();
+    let output = audit(&["--prometheus", &source.url(), "--webhook", &address]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = errors(&output);
+    assert!(said.contains("does not take the report: status 403") && !said.contains("s3cret"), "{said}");
+    let output = audit(&["--prometheus", &source.url(), "--webhook", "nowhere"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(output.stdout.is_empty(), "a wrong address is told before the work");
+}
+
+/// Certificates of an authority, a server and a client, made by `openssl`.
+struct Certificates(tempfile::TempDir);
+
+impl Certificates {
+    fn make() -> Self {
+        let certificates = Self(tempfile::tempdir().unwrap());
+        let key = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2";
+        let signed = "-CA ca.crt -CAkey ca.key";
+        certificates.openssl(&format!("req -x509 {key} -keyout ca.key -subj /CN=authority -out ca.crt"));
+        for (name, extensions) in [
+            ("server", "-addext subjectAltName=IP:127.0.0.1 -addext basicConstraints=critical,CA:FALSE"),
+            ("client", "-addext extendedKeyUsage=clientAuth -addext basicConstraints=critical,CA:FALSE"),
+        ] {
+            certificates.openssl(&format!(
+                "req -x509 {key} -keyout {name}.key -subj /CN={name} {signed} {extensions} -out {name}.crt"
+            ));
+        }
+        certificates
+    }
+
+    fn openssl(&self, words: &str) {
+        let mut command = Command::new("openssl");
+        let output = command.current_dir(self.0.path()).args(words.split(' ')).output().unwrap();
+        assert!(output.status.success(), "openssl {words}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.0.path().join(name).display().to_string()
+    }
+
+    /// A server with its certificate, which demands one of the client.
+    fn server(&self) -> rustls::ServerConfig {
+        use rustls::pki_types::pem::PemObject as _;
+        use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+        let certificate = |name: &str| CertificateDer::from_pem_file(self.path(name)).unwrap();
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(certificate("ca.crt")).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let verifier =
+            rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider)).build();
+        let builder =
+            rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        let key = PrivateKeyDer::from_pem_file(self.path("server.key")).unwrap();
+        let builder = builder.with_client_cert_verifier(verifier.unwrap());
+        builder.with_single_cert(vec![certificate("server.crt")], key).unwrap()
+    }
+}
+
+#[test]
+fn both_sides_show_their_certificates() {
+    let certificates = Certificates::make();
+    let config = Arc::new(certificates.server());
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("https://{}", listener.local_addr().unwrap());
+    // Ends with the test's process: it waits for nobody.
+    std::thread::spawn(move || {
+        let answer: Arc<Answer> = Arc::new(shutdowns(json!([sample("cart", "graceful", "5")])));
+        for stream in listener.incoming().map_while(Result::ok) {
+            let (config, answer) = (Arc::clone(&config), Arc::clone(&answer));
+            std::thread::spawn(move || {
+                let session = rustls::ServerConnection::new(config).unwrap();
+                serve(rustls::StreamOwned::new(session, stream), &answer, &Mutex::default());
+            });
+        }
+    });
+    let ca = certificates.path("ca.crt");
+    let (certificate, key) = (certificates.path("client.crt"), certificates.path("client.key"));
+    let source = ["--prometheus", &url];
+    let own = ["--client-cert", &certificate, "--client-key", &key];
+    let output = audit(&[&source[..], &["--ca", &ca], &own].concat());
+    assert_eq!(output.status.code(), Some(0), "{}", errors(&output));
+    let without_ours = audit(&[&source[..], &["--ca", &ca]].concat());
+    assert_eq!(without_ours.status.code(), Some(1));
+    assert!(errors(&without_ours).contains("--client-cert"), "{}", errors(&without_ours));
+    let without_theirs = audit(&[&source[..], &own].concat());
+    assert_eq!(without_theirs.status.code(), Some(1));
+    assert!(errors(&without_theirs).contains("--ca"), "{}", errors(&without_theirs));
 }

@@ -15,6 +15,7 @@ use jiff::Timestamp;
 
 use crate::audit::assess;
 use crate::audit::baseline;
+use crate::audit::render::visible_json;
 use crate::audit::report::{Finding, Level, Period, Report, schema_text};
 use crate::audit::source::records::Records;
 use crate::audit::source::{Window, compressed};
@@ -92,6 +93,14 @@ pub struct Audit {
     #[arg(long, value_name = "FORMAT[=FILE]", default_value = "table")]
     output: Vec<Output>,
 
+    /// Push the finished report as JSON to this address; env:VARIABLE or file:PATH, where the address is a secret
+    #[arg(long, value_name = "URL")]
+    webhook: Option<String>,
+
+    /// A header of that push, as in "Authorization: env:TOKEN"; its value may be env:VARIABLE or file:PATH. Repeatable
+    #[arg(long, value_name = "NAME: VALUE", requires = "webhook")]
+    webhook_header: Vec<String>,
+
     /// Print the queries that would be asked, and how many they are, instead of asking them
     #[arg(long, requires = "prometheus")]
     explain: bool,
@@ -123,6 +132,9 @@ impl Audit {
                 return Ok(ExitCode::from(USAGE));
             }
         };
+        // What is wrong with it is said before the work, not after it.
+        let webhook =
+            self.webhook.as_deref().map(|url| self.prometheus.webhook(url, &self.webhook_header)).transpose()?;
         let policy = self.policy()?;
         let baseline = self.baseline.as_deref().map(read_baseline).transpose()?;
         let mut tallies = Tallies::default();
@@ -147,6 +159,10 @@ impl Audit {
             baseline::compare(&mut report, baseline);
         }
         write_all(&report, &self.output, &Style::of(&io::stdout()))?;
+        if let Some(webhook) = webhook {
+            let Ok(document) = visible_json(&report) else { bail!("cannot write the report") };
+            crate::cli::runtime()?.block_on(webhook.push(document)).map_err(anyhow::Error::msg)?;
+        }
         Ok(self.code(&report))
     }
 

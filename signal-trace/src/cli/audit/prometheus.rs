@@ -8,7 +8,7 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::audit::source::Window;
-use crate::audit::source::prometheus::{Access, Endpoint, Names, QUESTIONS, Question};
+use crate::audit::source::prometheus::{Access, Endpoint, Names, QUESTIONS, Question, Webhook};
 use crate::audit::tally::Tallies;
 
 /// Where to ask, and how.
@@ -43,7 +43,7 @@ pub(super) struct Servers {
     #[arg(long, value_name = "FILE", requires = "client_cert")]
     client_key: Option<PathBuf>,
 
-    /// The time for one query
+    /// The time for one query, and for the webhook
     #[arg(long, value_name = "TIME", default_value = "2m", value_parser = crate::cli::duration)]
     timeout: Duration,
 
@@ -61,8 +61,15 @@ impl Servers {
         self.prometheus.is_empty()
     }
 
-    pub(super) fn endpoints(&self) -> anyhow::Result<Vec<Endpoint>> {
-        let access = Access {
+    /// Where the report goes, with headers of its own: the servers' secrets are theirs.
+    pub(super) fn webhook(&self, url: &str, headers: &[String]) -> anyhow::Result<Webhook> {
+        let access =
+            Access { headers: headers.to_vec(), bearer_token_files: vec![], basic_auth: vec![], ..self.access() };
+        Ok(access.webhook(url)?)
+    }
+
+    fn access(&self) -> Access {
+        Access {
             headers: self.header.clone(),
             bearer_token_files: self.bearer_token_file.clone(),
             basic_auth: self.basic_auth.clone(),
@@ -70,7 +77,11 @@ impl Servers {
             client_certificate: self.client_cert.clone(),
             client_key: self.client_key.clone(),
             timeout: self.timeout,
-        };
+        }
+    }
+
+    pub(super) fn endpoints(&self) -> anyhow::Result<Vec<Endpoint>> {
+        let access = self.access();
         self.prometheus.iter().map(|argument| access.endpoint(argument).map_err(Into::into)).collect()
     }
 

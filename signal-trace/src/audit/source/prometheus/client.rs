@@ -7,7 +7,7 @@ use std::io::Read as _;
 use std::time::Duration;
 
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, LOCATION, RETRY_AFTER};
-use http::{HeaderMap, Request, Response, StatusCode, Uri};
+use http::{HeaderMap, Request, Response, Uri};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -42,30 +42,46 @@ impl Client {
 
     /// The status and the whole text of an answer, after as many tries as it takes, or is worth.
     pub(super) async fn ask(&self, query: &Query) -> Result<(u16, Vec<u8>), AskError> {
+        self.patiently(|| self.request(query)).await
+    }
+
+    /// Brings a document of JSON to the address itself, with the same patience; the status of the answer.
+    pub(super) async fn push(&self, document: &Bytes) -> Result<u16, AskError> {
+        let request = || {
+            let request = Request::post(&self.base).header(CONTENT_TYPE, "application/json");
+            self.with_headers(request.body(Full::new(document.clone())))
+        };
+        self.patiently(request).await.map(|(status, _)| status)
+    }
+
+    async fn patiently(
+        &self,
+        request: impl Fn() -> Result<Request<Full<Bytes>>, AskError>,
+    ) -> Result<(u16, Vec<u8>), AskError> {
         for again in 1..TRIES {
-            match self.once(query).await {
-                Ok((Reply::Busy(wait), ..)) => tokio::time::sleep(wait.unwrap_or(backoff(again))).await,
+            match self.once(request()?).await {
+                Ok((Reply::Busy(_, wait), ..)) => tokio::time::sleep(wait.unwrap_or(backoff(again))).await,
                 Err(AskError::Unreachable { .. }) => tokio::time::sleep(backoff(again)).await,
                 Ok((Reply::Whole(status), body)) => return Ok((status, body)),
                 Err(error) => return Err(error),
             }
         }
-        match self.once(query).await? {
+        match self.once(request()?).await? {
             (Reply::Whole(status), body) => Ok((status, body)),
-            (Reply::Busy(_), _) => Err(AskError::Status { status: StatusCode::SERVICE_UNAVAILABLE.as_u16() }),
+            (Reply::Busy(status, _), _) => Err(AskError::Status { status }),
         }
     }
 
-    async fn once(&self, query: &Query) -> Result<(Reply, Vec<u8>), AskError> {
+    async fn once(&self, request: Request<Full<Bytes>>) -> Result<(Reply, Vec<u8>), AskError> {
         let late = |_| AskError::TimedOut { seconds: self.timeout.as_secs() };
-        tokio::time::timeout(self.timeout, self.exchange(query)).await.map_err(late)?
+        tokio::time::timeout(self.timeout, self.exchange(request)).await.map_err(late)?
     }
 
-    async fn exchange(&self, query: &Query) -> Result<(Reply, Vec<u8>), AskError> {
-        let response = self.http.request(self.request(query)?).await.map_err(|error| unreachable(&error))?;
+    async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<(Reply, Vec<u8>), AskError> {
+        let response = self.http.request(request).await.map_err(|error| unreachable(&error))?;
         let status = response.status();
         if matches!(status.as_u16(), 429 | 502 | 503 | 504) {
-            return Ok((Reply::Busy(retry_after(response.headers())), Vec::new()));
+            return Ok((Reply::Busy(status.as_u16(), retry_after(response.headers())), Vec::new()));
         }
         if status.is_redirection() {
             let to = response.headers().get(LOCATION).and_then(|to| to.to_str().ok()).map(host_of);
@@ -90,11 +106,14 @@ impl Client {
             }
         };
         let text = form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
-        let mut request = Request::post(format!("{}/api/v1/{path}", self.base))
+        let request = Request::post(format!("{}/api/v1/{path}", self.base))
             .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
-            .header(ACCEPT_ENCODING, "gzip")
-            .body(Full::new(Bytes::from(text)))
-            .map_err(|error| AskError::Unreachable { reason: error.to_string() })?;
+            .header(ACCEPT_ENCODING, "gzip");
+        self.with_headers(request.body(Full::new(Bytes::from(text))))
+    }
+
+    fn with_headers(&self, request: http::Result<Request<Full<Bytes>>>) -> Result<Request<Full<Bytes>>, AskError> {
+        let mut request = request.map_err(|error| AskError::Unreachable { reason: error.to_string() })?;
         request.headers_mut().extend(self.headers.clone());
         Ok(request)
     }
@@ -102,7 +121,7 @@ impl Client {
 
 enum Reply {
     Whole(u16),
-    Busy(Option<Duration>),
+    Busy(u16, Option<Duration>),
 }
 
 async fn body(response: Response<Incoming>) -> Result<Vec<u8>, AskError> {
@@ -128,18 +147,18 @@ fn unreachable(error: &hyper_util::client::legacy::Error) -> AskError {
     let mut reasons = Vec::new();
     let mut source = error.source();
     while let Some(error) = source {
-        if let Some(tls) = error.downcast_ref::<rustls::Error>() {
-            return tls_error(tls);
-        }
-        if let Some(inner) = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref)
-            && let Some(tls) = inner.downcast_ref::<rustls::Error>()
-        {
+        if let Some(tls) = tls_in(error) {
             return tls_error(tls);
         }
         reasons.push(error.to_string());
         source = error.source();
     }
     AskError::Unreachable { reason: reasons.pop().unwrap_or_else(|| error.to_string()) }
+}
+
+/// What TLS complains of, however often it was wrapped: an error of I/O does not count what it holds among its sources.
+fn tls_in<'e>(error: &'e (dyn std::error::Error + 'static)) -> Option<&'e rustls::Error> {
+    error.downcast_ref().or_else(|| tls_in(error.downcast_ref::<std::io::Error>()?.get_ref()?))
 }
 
 /// Which of the two certificates it is about: an alert is the server's opinion of ours.

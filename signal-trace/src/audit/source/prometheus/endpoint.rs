@@ -45,6 +45,29 @@ pub struct Endpoint {
     pub(super) client: Client,
 }
 
+/// Where a finished report is pushed to.
+#[derive(Debug)]
+pub struct Webhook {
+    /// All of its address that may be printed.
+    host: String,
+    client: Client,
+}
+
+impl Webhook {
+    /// Brings it there, trying again where the other side is busy or away.
+    ///
+    /// # Errors
+    ///
+    /// It was not taken: in words, without what is secret.
+    pub async fn push(&self, document: Vec<u8>) -> Result<(), String> {
+        match self.client.push(&document.into()).await {
+            Ok(200..=299) => Ok(()),
+            Ok(status) => Err(format!("webhook {} does not take the report: status {status}", self.host)),
+            Err(error) => Err(format!("webhook {} {error}", self.host)),
+        }
+    }
+}
+
 impl Access {
     /// A server that is given as `[NAME=]URL`.
     ///
@@ -61,6 +84,30 @@ impl Access {
         let base = address.trim_end_matches('/').trim_end_matches("/api/v1").to_owned();
         let client = Client::new(base, headers, self.tls()?, self.timeout);
         Ok(Endpoint { name: name.to_owned(), address, client })
+    }
+
+    /// A place that a report is pushed to: a URL, or `env:VARIABLE` or `file:PATH` where it is a secret.
+    ///
+    /// # Errors
+    ///
+    /// No address, or a secret that cannot be read.
+    pub fn webhook(&self, argument: &str) -> Result<Webhook, EndpointError> {
+        let url = secret(argument)?;
+        let is_address = url.parse::<Uri>().is_ok_and(|uri| {
+            let scheme = uri.scheme_str().is_some_and(|scheme| matches!(scheme, "http" | "https"));
+            scheme && uri.host().is_some_and(|host| !host.is_empty())
+        });
+        if !is_address {
+            // As it was given: what it stands for is nobody's business.
+            return Err(EndpointError::Address { url: argument.to_owned() });
+        }
+        let host = url.split('/').nth(2).unwrap_or_default().rsplit('@').next().unwrap_or_default().to_owned();
+        let mut headers = self.headers_for("")?;
+        let (plain, user_info) = without_user(&url);
+        if let Some(user_info) = user_info {
+            headers.insert(AUTHORIZATION, basic(&user_info)?);
+        }
+        Ok(Webhook { host, client: Client::new(plain, headers, self.tls()?, self.timeout) })
     }
 
     fn headers_for(&self, name: &str) -> Result<HeaderMap, EndpointError> {
@@ -132,18 +179,22 @@ fn meant<'a>(arguments: &'a [String], name: &str) -> impl Iterator<Item = &'a st
 
 /// The address to print and to ask, and the user and password that stood in it.
 fn split_address(url: &str) -> Result<(String, Option<String>), EndpointError> {
-    let (scheme, rest) = url.split_once("://").ok_or_else(|| EndpointError::Address { url: url.to_owned() })?;
-    let end = rest.find(['/', '?']).unwrap_or(rest.len());
-    let (authority, path) = rest.split_at(end);
-    let (user_info, host) = match authority.rsplit_once('@') {
-        Some((user_info, host)) => (Some(user_info.to_owned()), host),
-        None => (None, authority),
-    };
-    let address = format!("{scheme}://{host}{path}");
+    let (scheme, _) = url.split_once("://").ok_or_else(|| EndpointError::Address { url: url.to_owned() })?;
+    let (address, user_info) = without_user(url);
     let is_address = matches!(scheme, "http" | "https")
         && address.parse::<Uri>().is_ok_and(|uri| uri.host().is_some_and(|host| !host.is_empty()))
-        && !path.contains('?');
+        && !address.contains('?');
     if is_address { Ok((address, user_info)) } else { Err(EndpointError::Address { url: address }) }
+}
+
+/// The address, and the user and password that stood in it.
+fn without_user(url: &str) -> (String, Option<String>) {
+    let Some((scheme, rest)) = url.split_once("://") else { return (url.to_owned(), None) };
+    let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+    match authority.rsplit_once('@') {
+        Some((user_info, host)) => (format!("{scheme}://{host}{path}"), Some(user_info.to_owned())),
+        None => (url.to_owned(), None),
+    }
 }
 
 /// What a header's value stands for.

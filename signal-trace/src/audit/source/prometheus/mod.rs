@@ -15,7 +15,7 @@ use std::collections::btree_map::Entry;
 use futures_util::future::join_all;
 
 use self::collect::Collector;
-pub use self::endpoint::{Access, Endpoint};
+pub use self::endpoint::{Access, Endpoint, Webhook};
 pub use self::error::EndpointError;
 pub use self::queries::Names;
 use self::queries::{Ask, Range, When};
