@@ -2,11 +2,10 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use signal_trace::cli::Cli;
 
 fn main() -> ExitCode {
-    Cli::parse().run().unwrap_or_else(|error| {
+    Cli::from_command_line().run().unwrap_or_else(|error| {
         anstream::eprintln!("signal-trace: {error:#}");
         ExitCode::FAILURE
     })

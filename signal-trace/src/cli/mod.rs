@@ -4,16 +4,21 @@ pub mod agent;
 pub mod app;
 pub mod audit;
 pub mod check;
+mod cluster;
 pub mod demo;
 pub mod doctor;
+pub mod events;
 pub mod explain;
 mod filter;
 mod names;
 mod output;
 pub mod replay;
 mod stopping;
+pub mod top;
 pub mod watch;
 
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -54,6 +59,10 @@ pub enum Command {
     Doctor(doctor::Doctor),
     /// Say which workloads of a fleet shut down gracefully, which do not, and who is at fault
     Audit(Box<audit::Audit>),
+    /// Show the workloads of a cluster that shut down worst, from the agents' logs
+    Top(top::Top),
+    /// Show the Kubernetes events of shutdowns that did not go well
+    Events(events::Events),
     /// Say what a verdict means, how it comes about and how to mend it
     Explain(explain::Explain),
     /// A small program to stop
@@ -61,7 +70,44 @@ pub enum Command {
     App(app::App),
 }
 
+/// Which workloads shut down gracefully, and which do not: over the current context of kubectl.
+#[derive(Debug, Parser)]
+#[command(name = PLUGIN, bin_name = "kubectl signal-trace", version, max_term_width = 100)]
+struct Plugin {
+    #[command(subcommand)]
+    command: PluginCommand,
+}
+
+/// What makes sense beside kubectl.
+#[derive(Debug, Subcommand)]
+enum PluginCommand {
+    /// Say which workloads of a fleet shut down gracefully, which do not, and who is at fault
+    Audit(Box<audit::Audit>),
+    /// Show the Kubernetes events of shutdowns that did not go well
+    Events(events::Events),
+    /// Show the workloads of a cluster that shut down worst, from the agents' logs
+    Top(top::Top),
+}
+
+/// As kubectl finds it: `kubectl signal-trace`.
+const PLUGIN: &str = "kubectl-signal_trace";
+
 impl Cli {
+    /// What was typed, to this program or to kubectl. Ends with the help, or with what is wrong, as clap does.
+    pub fn from_command_line() -> Self {
+        let mut words = std::env::args_os();
+        let name = words.next().map(PathBuf::from);
+        if name.as_deref().and_then(Path::file_name) != Some(OsStr::new(PLUGIN)) {
+            return Self::parse();
+        }
+        let command = match Plugin::parse().command {
+            PluginCommand::Audit(audit) => Command::Audit(audit),
+            PluginCommand::Events(events) => Command::Events(events),
+            PluginCommand::Top(top) => Command::Top(top),
+        };
+        Self { command, log: std::env::var("SIGNAL_TRACE_LOG").ok() }
+    }
+
     /// Sets up logging, then runs what was typed.
     ///
     /// # Errors
@@ -85,6 +131,8 @@ impl Cli {
             Command::Replay(replay) => replay.run().map(|()| ExitCode::SUCCESS),
             Command::Doctor(doctor) => doctor.run(),
             Command::Audit(audit) => audit.run(),
+            Command::Top(top) => top.run(),
+            Command::Events(events) => events.run(),
             Command::Explain(explain) => explain.run().map(|()| ExitCode::SUCCESS),
             Command::App(_) => unreachable!("it has run above"),
         }

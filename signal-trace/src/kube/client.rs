@@ -63,7 +63,12 @@ impl From<::kube::Error> for ConnectError {
 impl Clients {
     /// From a kubeconfig, or from where `kubectl` and pods look for theirs. Does not talk to the server yet.
     pub async fn connect(kubeconfig: Option<&Path>) -> Result<Self, ConnectError> {
-        Self::new(config(kubeconfig).await?)
+        Self::connect_to(kubeconfig, None).await
+    }
+
+    /// The same, with another context than the current one.
+    pub async fn connect_to(kubeconfig: Option<&Path>, context: Option<&str>) -> Result<Self, ConnectError> {
+        Self::new(config(kubeconfig, context).await?)
     }
 
     /// From settings that were read elsewhere; waits and retries are set here.
@@ -79,16 +84,19 @@ impl Clients {
     }
 }
 
-async fn config(kubeconfig: Option<&Path>) -> Result<Config, ConnectError> {
-    let Some(path) = kubeconfig else {
-        return Config::infer().await.map_err(|error| ConnectError::Nothing(error.to_string()));
+async fn config(kubeconfig: Option<&Path>, context: Option<&str>) -> Result<Config, ConnectError> {
+    let file = match (kubeconfig, context) {
+        (Some(path), _) => Kubeconfig::read_from(path),
+        // A context is of a kubeconfig: there is none in a pod.
+        (None, Some(_)) => Kubeconfig::read(),
+        (None, None) => return Config::infer().await.map_err(|error| ConnectError::Nothing(error.to_string())),
     };
     let wrong = |error: ::kube::config::KubeconfigError| ConnectError::Kubeconfig {
-        path: path.display().to_string(),
+        path: kubeconfig.map_or_else(|| "of kubectl".to_owned(), |path| path.display().to_string()),
         problem: error.to_string(),
     };
-    let file = Kubeconfig::read_from(path).map_err(wrong)?;
-    Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await.map_err(wrong)
+    let options = KubeConfigOptions { context: context.map(str::to_owned), ..KubeConfigOptions::default() };
+    Config::from_custom_kubeconfig(file.map_err(wrong)?, &options).await.map_err(wrong)
 }
 
 /// How long the server asked to be left alone, in its last answer that did.

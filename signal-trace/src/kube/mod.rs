@@ -2,7 +2,8 @@
 //!
 //! [`watch`] turns the API server's pods into [`pod::PodRecord`]s, [`attribution`] says, in memory and without I/O, which
 //! container a cgroup is and what is configured for it, [`held`] keeps a verdict until that is known, [`owners`] finds
-//! what owns a pod in the end, and [`events`] writes what came out. Nothing outside this directory knows the `kube` crate,
+//! what owns a pod in the end, and [`events`] writes what came out. [`fleet`] reads what all agents said, for `top` and
+//! `events`. Nothing outside this directory knows the `kube` crate,
 //! and nothing in it knows how a verdict is found.
 
 use jiff::Timestamp;
@@ -13,6 +14,7 @@ pub mod annotations;
 pub mod attribution;
 pub mod client;
 pub mod events;
+pub mod fleet;
 pub mod held;
 pub mod labels;
 pub mod owners;

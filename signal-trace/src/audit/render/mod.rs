@@ -13,6 +13,8 @@ mod sarif;
 mod table;
 pub(crate) mod words;
 
+pub(crate) use self::table::workloads as write_workloads;
+
 use super::report::Report;
 use crate::report::style::{Charset, Colors, Style};
 

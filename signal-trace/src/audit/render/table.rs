@@ -73,7 +73,8 @@ fn head(out: &mut String, report: &Report, style: &Style) -> fmt::Result {
     Ok(())
 }
 
-fn workloads(out: &mut String, workloads: &[WorkloadReport], style: &Style) -> fmt::Result {
+/// The table of workloads alone.
+pub(crate) fn workloads(out: &mut String, workloads: &[WorkloadReport], style: &Style) -> fmt::Result {
     let rule = style.glyphs().dash.chars().next().unwrap_or('-');
     let mut table = Table::new();
     table.load_style(presets::NOTHING.header_separator(LineStyle::none().fill(rule).junction(rule)));
