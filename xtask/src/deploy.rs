@@ -43,9 +43,14 @@ struct Rendering {
     arguments: &'static [&'static str],
 }
 
-const RENDERINGS: [Rendering; 2] = [
+const RENDERINGS: [Rendering; 3] = [
     // Everything that a cluster without the Prometheus operator takes.
     Rendering { file: "deploy/manifests/signal-trace.yaml", arguments: &["--set", "namespace.create=true"] },
+    // For clusters that are audited every week.
+    Rendering {
+        file: "deploy/examples/audit-cronjob.yaml",
+        arguments: &["--values=deploy/chart/ci/audit.yaml", "--show-only=templates/audit.yaml"],
+    },
     // The rest, for those that have it.
     Rendering {
         file: "deploy/manifests/monitoring/monitoring.yaml",
@@ -59,13 +64,15 @@ const RENDERINGS: [Rendering; 2] = [
 ];
 
 /// Values that the schema has to refuse: a name that is not there, a wrong type, and each kind of wrong form.
-const REFUSED: [&str; 6] = [
+const REFUSED: [&str; 8] = [
     "podMonitr.enabled=true",
     "agent.listen.port=metrics",
     "agent.listen.port=70000",
     "image.digest=latest",
     "image.pullPolicy=Sometimes",
     "extraCapabilities={SYS_ADMIN}",
+    "audit.since=month",
+    "audit.prometheus={prometheus:9090}",
 ];
 
 /// Writes all that is generated.
