@@ -22,6 +22,7 @@ fn kind(comm: &Comm) -> Kind {
         "sh" | "bash" | "dash" | "ash" | "busybox" | "zsh" | "ksh" => Kind::Shell,
         "tini" | "dumb-init" | "docker-init" | "catatonit" | "s6-svscan" | "runsvdir" => Kind::InitHelper,
         "uwsgi" => Kind::Uwsgi,
+        _ if name.ends_with(".sh") => Kind::Shell,
         _ if name.starts_with("npm") || name.starts_with("yarn") || name.starts_with("npx") => Kind::PackageManager,
         _ => Kind::Other,
     }
@@ -44,7 +45,10 @@ pub(super) fn advice(shutdown: &Shutdown) -> String {
             "Raise the memory limit, or free memory before the stop: the out-of-memory killer ended the shutdown."
                 .into()
         }
-        Outcome::Crashed => format!("Look at the {stop} handler: it crashed instead of ending {name}."),
+        Outcome::Crashed => {
+            let who = last_to_die(shutdown, |signal| !signal.is_terminating()).unwrap_or(name);
+            format!("Look at {who}'s {stop} handler: {who} crashed instead of ending.")
+        }
         Outcome::GraceExceeded | Outcome::DiedOnSignal | Outcome::ChildrenKilled => {
             by_cause(shutdown, &Names { init: name, kind: kind(&init), missed, broke_at, stop })
         }
@@ -137,6 +141,9 @@ fn not_forwarded(shutdown: &Shutdown, n: &Names) -> String {
             format!("In the trap, signal {missed} and wait for it before the script exits, or exec {missed}.")
         }
         Kind::Shell => format!("Start {missed} with exec, or in the exec form of CMD: {init} does not pass {stop} on."),
+        Kind::InitHelper if init == "runsvdir" && *stop == Signal::TERM => {
+            "Stop runsvdir with SIGHUP: at SIGTERM it leaves its services alone.".into()
+        }
         Kind::PackageManager => {
             format!("Start {missed} directly instead of through {init}: it does not pass {stop} on.")
         }
@@ -148,11 +155,7 @@ fn not_forwarded(shutdown: &Shutdown, n: &Names) -> String {
 
 fn no_handler(shutdown: &Shutdown, n: &Names) -> String {
     let Names { init, stop, .. } = n;
-    let died = |step: &Step| match step.what {
-        StepKind::Exit { process, status: ExitStatus::Signal(signal) } if signal.is_terminating() => Some(process.comm),
-        StepKind::Exit { .. } | StepKind::Signal { .. } | StepKind::OomMark { .. } => None,
-    };
-    let who = shutdown.timeline.iter().rev().find_map(died).map_or_else(|| init.clone(), |comm| printable(&comm));
+    let who = last_to_die(shutdown, Signal::is_terminating).unwrap_or_else(|| init.clone());
     match who.as_str() {
         "haproxy" => "Stop haproxy with SIGUSR1: to its workers SIGTERM is the hard stop.".into(),
         name if name.starts_with("php-fpm") && *stop == Signal::QUIT => {
@@ -163,6 +166,15 @@ fn no_handler(shutdown: &Shutdown, n: &Names) -> String {
         }
         _ => format!("Give {who} a {stop} handler if it has work to finish: it died of the signal at once."),
     }
+}
+
+/// Who died last of such a signal.
+fn last_to_die(shutdown: &Shutdown, of: impl Fn(Signal) -> bool) -> Option<String> {
+    let died = |step: &Step| match step.what {
+        StepKind::Exit { process, status: ExitStatus::Signal(signal) } if of(signal) => Some(process.comm),
+        StepKind::Exit { .. } | StepKind::Signal { .. } | StepKind::OomMark { .. } => None,
+    };
+    shutdown.timeline.iter().rev().find_map(died).map(|comm| printable(&comm))
 }
 
 /// Bytes that a stranger chose: printable ASCII stays, the rest becomes `?`.
