@@ -46,7 +46,7 @@ pub(super) fn advice(shutdown: &Shutdown) -> String {
                 .into()
         }
         Outcome::Crashed => {
-            let who = last_to_die(shutdown, |signal| !signal.is_terminating()).unwrap_or(name);
+            let who = last_to_die(shutdown, Signal::is_fault).unwrap_or(name);
             format!("Look at {who}'s {stop} handler: {who} crashed instead of ending.")
         }
         Outcome::GraceExceeded | Outcome::DiedOnSignal | Outcome::ChildrenKilled => {

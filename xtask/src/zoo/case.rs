@@ -176,7 +176,8 @@ pub(crate) struct Verdict {
     pub(crate) cause: String,
     pub(crate) init_disposition: String,
     /// The sentence that says what to change; empty where nothing has to.
-    pub(crate) advice: Option<String>,
+    #[serde(default)]
+    pub(crate) advice: String,
     /// `program@where the way broke`, each once.
     #[serde(default)]
     pub(crate) missed: Vec<String>,

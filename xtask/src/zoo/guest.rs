@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 
 use super::Options;
+use super::case::Place;
 use super::report::{self, ROWS, Row};
 use super::system::{self, System};
 use crate::architecture::Architecture;
@@ -63,7 +64,7 @@ pub(super) fn run(options: &Options, series: &[Series], product: &Path, runner: 
     let directory = machine::workspace().join("target/vm");
     let kernels = vm::matrix(Architecture::Amd64, series, &directory)?;
     let system = system::provide(system::MACHINE, wanted)?;
-    let results = super::fresh_results()?;
+    let results = super::fresh_results(Place::Guest)?;
     let kit = Kit { image: image(&system)?, payload: payload(options, product, runner)?, results: &results };
     let with_modules = |kernel| Ok(Booted { kernel, modules: kernels::modules(kernel, &MODULES, &directory)? });
     let booted = kernels.iter().map(with_modules).collect::<Result<Vec<_>>>()?;
@@ -104,7 +105,7 @@ fn payload(options: &Options, product: &Path, runner: &Path) -> Result<Vec<u8>> 
     }
     let zoo = machine::workspace().join("xtask/zoo");
     archive.append_dir_all(zoo.strip_prefix("/").unwrap_or(&zoo), &zoo).context("cannot pack the cases")?;
-    let results = super::results();
+    let results = super::results(Place::Guest);
     let mut words = vec!["zoo", "--prepared", "--with", "/usr/local/bin/signal-trace", "--system", "/"];
     let jobs = JOBS.to_string();
     words.extend(["--jobs", &jobs]);

@@ -176,14 +176,18 @@ impl Options {
     }
 }
 
-/// Where what came of a run is.
-fn results() -> PathBuf {
-    machine::workspace().join("target/zoo/last")
+/// Where what came of a run at a place is put.
+fn results(place: Place) -> PathBuf {
+    let name = match place {
+        Place::Here => "last",
+        Place::Guest => "last-vm",
+    };
+    machine::workspace().join("target/zoo").join(name)
 }
 
 /// The same, empty.
-fn fresh_results() -> Result<PathBuf> {
-    let results = results();
+fn fresh_results(place: Place) -> Result<PathBuf> {
+    let results = results(place);
     if results.exists() {
         fs::remove_dir_all(&results).context("cannot remove the results of the last run")?;
     }
@@ -208,7 +212,7 @@ fn visits<'a>(cases: &'a [Case], options: &Options) -> Result<Vec<Visit<'a>>> {
 fn visit(options: &Options, product: &Path) -> Result<()> {
     let cases = case::all()?;
     let visits = visits(&cases, options)?;
-    let results = fresh_results()?;
+    let results = fresh_results(options.place())?;
     let system = match &options.system {
         Some(root) => root.clone(),
         None => {

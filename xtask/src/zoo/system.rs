@@ -17,6 +17,8 @@ const RELEASE: &str = "bookworm";
 
 /// Services would start as they are installed, and documentation is for nobody here.
 const POLICY: &str = "#!/bin/sh\nexit 101\n";
+/// No runtime brings it everywhere, and servers listen there.
+const HOSTS: &str = "127.0.0.1 localhost\n::1 localhost\n";
 const DPKG: &str =
     "path-exclude=/usr/share/doc/*\npath-exclude=/usr/share/man/*\npath-exclude=/usr/share/locale/*\nforce-unsafe-io\n";
 
@@ -63,7 +65,7 @@ fn bootstrap(root: &Path) -> Result<()> {
     command.args(["--variant=minbase", &format!("--keyring={}", packages::DEBIAN_KEYS), RELEASE]);
     command.env("PATH", format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default()));
     child::show(command.arg(root).arg(mirrors.main()).stdout(std::io::stderr()))?;
-    for (file, text) in [("usr/sbin/policy-rc.d", POLICY), ("etc/dpkg/dpkg.cfg.d/zoo", DPKG)] {
+    for (file, text) in [("usr/sbin/policy-rc.d", POLICY), ("etc/dpkg/dpkg.cfg.d/zoo", DPKG), ("etc/hosts", HOSTS)] {
         fs::write(root.join(file), text)?;
     }
     child::show(Command::new("chmod").arg("755").arg(root.join("usr/sbin/policy-rc.d")))
