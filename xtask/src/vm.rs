@@ -91,17 +91,21 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let toolchain = setup::run(Voice::OnlyWork)?;
     let architecture = options.arch.unwrap_or(Architecture::Amd64);
     let directory = machine::workspace().join("target/vm");
-    let (product, shells) = match architecture {
+    let shells = match architecture {
         Architecture::Amd64 => {
             packages::provide(&packages::MACHINES)?;
-            (build::product(&toolchain)?, Shells::of_this_machine())
+            Shells::of_this_machine()
         }
         Architecture::Arm64 => {
             packages::provide(&packages::ARM_MACHINES)?;
-            (image::binary(&toolchain, architecture)?, Shells::fetched(architecture, &directory)?)
+            Shells::fetched(architecture, &directory)?
         }
     };
     let kernels = matrix(architecture, &options.series, &directory)?;
+    let product = match architecture {
+        Architecture::Amd64 => build::product(&toolchain)?,
+        Architecture::Arm64 => image::binary(&toolchain, architecture)?,
+    };
     let initramfs = directory.join(format!("initramfs-{}", architecture.name()));
     std::fs::write(&initramfs, guest::initramfs(&product, &shells)?)
         .context("cannot write the initramfs below target/vm")?;
