@@ -59,8 +59,11 @@ pub enum Unsupported {
          boot it with systemd.unified_cgroup_hierarchy=1"
     )]
     V1Only,
-    /// No cgroup file system of any version.
-    #[error("no cgroup2 file system is mounted here: in a container, mount the host's /sys/fs/cgroup")]
+    /// No cgroup2 file system is mounted here, though the kernel has the hierarchy: a container was not given the host's.
+    #[error(
+        "the host's cgroup v2 hierarchy is not mounted here: in a pod, mount the host's /sys/fs/cgroup at /sys/fs/cgroup, \
+         read-only, as a hostPath; elsewhere, mount -t cgroup2 none DIRECTORY"
+    )]
     NotMounted,
     /// Every cgroup2 mount has something else mounted over it, or cannot be entered.
     #[error("the cgroup2 file system at {mount} cannot be reached: something is mounted over it, or access is denied")]
@@ -113,16 +116,17 @@ impl Hierarchy {
     /// Where several are mounted (a container has its own, and may have been given the host's) the one that reaches
     /// furthest up is taken. On a hybrid host this is the v2 hierarchy beside the v1 ones.
     pub fn find(proc: &Path, view: View, forms: Forms) -> Result<Self, Unsupported> {
-        let (path, prefix) = match view {
-            View::Own => (proc.join("self/mountinfo"), PathBuf::new()),
-            View::Init => (proc.join("1/mountinfo"), proc.join("1/root")),
+        let (process, prefix) = match view {
+            View::Own => (proc.join("self"), PathBuf::new()),
+            View::Init => (proc.join("1"), proc.join("1/root")),
         };
+        let path = process.join("mountinfo");
         let text = std::fs::read(&path).map_err(|source| Unsupported::Unreadable { path, source })?;
         let all: Vec<_> = text.split(|b| *b == b'\n').filter_map(Mount::parse).collect();
         let mut mounts: Vec<_> = all.iter().filter(|mount| mount.file_system == b"cgroup2").collect();
         let Some(first) = mounts.first() else {
             let v1 = all.iter().any(|mount| mount.file_system == b"cgroup");
-            return Err(if v1 { Unsupported::V1Only } else { Unsupported::NotMounted });
+            return Err(if v1 && !has_v2(&process) { Unsupported::V1Only } else { Unsupported::NotMounted });
         };
         let hidden = Unsupported::Hidden { mount: first.point.clone() };
         mounts.sort_by_key(|mount| mount.height());
@@ -304,6 +308,12 @@ pub(super) fn is_gone(error: &io::Error) -> bool {
     error.raw_os_error().is_some_and(|code| gone.iter().any(|errno| errno.raw_os_error() == code))
 }
 
+/// Whether the kernel has the v2 hierarchy in use, wherever it is mounted: only then a process's cgroup in it is listed.
+fn has_v2(process: &Path) -> bool {
+    std::fs::read(process.join("cgroup"))
+        .is_ok_and(|text| text.split(|b| *b == b'\n').any(|line| line.starts_with(b"0::")))
+}
+
 /// One line of `mountinfo`.
 struct Mount {
     device: u64,
@@ -470,6 +480,13 @@ mod tests {
         let host = Host::new();
         let v1 = host.find(OTHERS).unwrap_err();
         assert!(matches!(v1, Unsupported::V1Only) && v1.to_string().contains("systemd.unified_cgroup_hierarchy=1"));
+        // A pod on a hybrid host, which was given the controllers of v1 and not the hierarchy of v2 beside them.
+        for (cgroups, blamed) in [("4:memory:/\n0::/kubepods/podx\n", false), ("4:memory:/\n1:name=0::/\n", true)] {
+            fs::write(host.path("proc/self/cgroup"), cgroups).unwrap();
+            let error = host.find(OTHERS).unwrap_err();
+            assert_eq!(matches!(error, Unsupported::V1Only), blamed, "{error}");
+            assert_eq!(error.to_string().contains("hostPath"), !blamed, "{error}");
+        }
         let none = host.find("22 27 0:21 / /proc rw - proc proc rw\n").unwrap_err();
         assert!(matches!(none, Unsupported::NotMounted) && none.to_string().contains("/sys/fs/cgroup"));
         let unreadable = Hierarchy::find(&host.path("nothing"), View::Own, Forms::default()).unwrap_err();
