@@ -77,7 +77,7 @@ fn steps(scope: Scope) -> Vec<(&'static str, Work)> {
         ("demo on this kernel", |toolchain| child::show(machine::as_root(build::product(toolchain)?)?.arg("demo"))),
         ("demo on Debian's kernels", |_| vm::run(&vm::Options::default())),
     ];
-    let longer: [(_, Work); 9] = [
+    let longer: [(_, Work); 8] = [
         ("examples in the documentation", |_| cargo("test --workspace --doc")),
         ("documentation", |_| {
             let mut command = machine::cargo();
@@ -88,7 +88,6 @@ fn steps(scope: Scope) -> Vec<(&'static str, Work)> {
         ("Kubernetes, all cases and faults", |_| e2e::run(&e2e::Options::all())),
         ("Kubernetes with cgroup v2 alone", |_| e2e::run(&e2e::Options::guest())),
         ("pictures of the dashboards", |_| previews::check()),
-        ("demo on Debian's arm64 kernels", |_| vm::run(&vm::Options::arm64())),
         ("benchmarks", |_| crate::bench::run(&["kernel".to_owned()])),
     ];
     match scope {

@@ -41,13 +41,6 @@ pub(crate) struct Options {
     keep_log: bool,
 }
 
-impl Options {
-    /// The usual ones of the other architecture.
-    pub(crate) fn arm64() -> Self {
-        Self { arch: Some(Architecture::Arm64), ..Self::default() }
-    }
-}
-
 /// Which kernels, as Debian's newest package of each.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Series {
