@@ -110,7 +110,7 @@ pub async fn events(client: &Client, namespace: Option<&str>) -> Result<Vec<Told
             break;
         }
     }
-    told.sort_by(|a, b| a.at.cmp(&b.at));
+    told.sort_by_key(|told| told.at);
     Ok(told)
 }
 
@@ -145,10 +145,11 @@ fn failed(what: String, error: &::kube::Error) -> FleetError {
 
 /// What the server itself says, where it says something.
 fn text(error: &::kube::Error) -> String {
-    match error {
-        ::kube::Error::Api(status) => format!("{} ({})", status.message, status.code),
-        // Its other kinds are of the way to the server.
-        other => other.to_string(),
+    // Its other kinds are of the way to the server.
+    if let ::kube::Error::Api(status) = error {
+        format!("{} ({})", status.message, status.code)
+    } else {
+        error.to_string()
     }
 }
 
