@@ -75,7 +75,7 @@ fn what_ends_too_early_is_not_judged() {
 #[test]
 fn the_worst_of_several_runs_decides_and_every_format_has_them_all() {
     let directory = tempfile::tempdir().unwrap();
-    let formats = ["junit=c.xml", "sarif=c.sarif", "markdown=c.md", "json=c.jsonl", "text=c.txt"];
+    let formats = ["junit=c.xml", "sarif=c.sarif", "markdown=c.md", "json=c.jsonl", "text=c.txt", "github=c.gh"];
     let mut arguments = vec!["--repeat", "2", "--ready", "log:ready", "--output", "text"];
     arguments.extend(formats.iter().flat_map(|format| ["--output", format]));
     let output = check(directory.path(), &arguments, &BAD);
@@ -89,6 +89,7 @@ fn the_worst_of_several_runs_decides_and_every_format_has_them_all() {
     assert!(read("c.md").contains("grace\\_exceeded"), "{}", read("c.md"));
     assert_eq!(read("c.jsonl").lines().count(), 2);
     assert_eq!(read("c.txt").matches("grace_exceeded").count(), 2);
+    assert_eq!(read("c.gh").matches("::error title=signal-trace does not shut down well::grace_exceeded").count(), 2);
 }
 
 #[test]

@@ -112,7 +112,8 @@ pub struct Check {
     #[arg(long, conflicts_with = "output")]
     json: bool,
 
-    /// How, and into which file: text, json (a record a line), junit, sarif, markdown or html. Repeatable
+    /// How, and into which file: text, json (a record a line), junit, sarif, markdown,
+    /// html, or github (annotations of a change). Repeatable
     #[arg(long, value_name = "FORMAT[=FILE]", default_value = "text")]
     output: Vec<Target>,
 
@@ -168,11 +169,12 @@ impl Check {
             for run in 1..=self.repeat {
                 let which = || format!("{}run {run} of {}", trial.title(), self.repeat);
                 let shutdown = trial.judge(self, &mut daemon).await.with_context(which)?;
-                worst = worse(worst, self.worth(&shutdown, policy));
+                let worth = self.worth(&shutdown, policy);
+                worst = worse(worst, worth);
                 for target in targets {
                     target.show(&shutdown)?;
                 }
-                files.add(&shutdown, self.name())?;
+                files.add(&shutdown, self.name(), worth)?;
             }
         }
         files.write(targets, policy)?;

@@ -110,7 +110,7 @@ pub async fn events(client: &Client, namespace: Option<&str>) -> Result<Vec<Told
             break;
         }
     }
-    told.sort_by_key(|told| told.at);
+    told.sort_by_key(|event| event.at);
     Ok(told)
 }
 
@@ -145,12 +145,8 @@ fn failed(what: String, error: &::kube::Error) -> FleetError {
 
 /// What the server itself says, where it says something.
 fn text(error: &::kube::Error) -> String {
-    // Its other kinds are of the way to the server.
-    if let ::kube::Error::Api(status) = error {
-        format!("{} ({})", status.message, status.code)
-    } else {
-        error.to_string()
-    }
+    let ::kube::Error::Api(status) = error else { return error.to_string() };
+    format!("{} ({})", status.message, status.code)
 }
 
 #[cfg(test)]

@@ -15,10 +15,11 @@ use crate::audit::tally::Tallies;
 use crate::audit::write::put_all;
 use crate::cli::output::{Output, node_name, wall_clock};
 use crate::judge::shutdown::Shutdown;
+use crate::policy::Compliance;
 use crate::policy::file::Policy;
 use crate::report::json::{Record, write_line};
-use crate::report::style::Style;
-use crate::report::text::write_block;
+use crate::report::style::{Charset, Style};
+use crate::report::text::{verdict_name, write_block};
 
 /// One thing that was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,14 +34,17 @@ pub(super) enum Form {
     Text,
     /// A record a line.
     Records,
+    /// A line for each verdict that does not pass, as GitHub's runners mark a change with.
+    Annotations,
     /// As an audit writes it.
     Report(Format),
 }
 
 impl Form {
-    const ALL: [(&'static str, Self); 6] = [
+    const ALL: [(&'static str, Self); 7] = [
         ("text", Self::Text),
         ("json", Self::Records),
+        ("github", Self::Annotations),
         ("junit", Self::Report(Format::Junit)),
         ("sarif", Self::Report(Format::Sarif)),
         ("markdown", Self::Report(Format::Markdown)),
@@ -66,7 +70,7 @@ impl Target {
         let mut output = match (&self.file, self.form) {
             (None, Form::Text) => Output::text(),
             (None, Form::Records) => Output::json(node_name()),
-            (None, Form::Report(_)) | (Some(_), _) => return Ok(()),
+            (None, Form::Annotations | Form::Report(_)) | (Some(_), _) => return Ok(()),
         };
         output.write(shutdown, wall_clock()).context("cannot write the verdict")
     }
@@ -77,16 +81,19 @@ impl Target {
 pub(super) struct Files {
     text: String,
     lines: Vec<u8>,
+    annotations: String,
     records: Vec<Record>,
 }
 
 impl Files {
-    pub(super) fn add(&mut self, shutdown: &Shutdown, name: String) -> anyhow::Result<()> {
+    pub(super) fn add(&mut self, shutdown: &Shutdown, name: String, worth: Compliance) -> anyhow::Result<()> {
         let mut record = Record::new(shutdown, &node_name(), wall_clock());
         write_line(&mut self.lines, &record)?;
         write_block(&mut self.text, shutdown, wall_clock(), &file_style())?;
         self.text.push('\n');
-        record.container.name.get_or_insert(name);
+        let name = record.container.name.get_or_insert(name);
+        let verdict = verdict_name(shutdown.verdict, Charset::Unicode);
+        self.annotations.extend(annotation(worth, name, &verdict, &record.advice));
         self.records.push(record);
         Ok(())
     }
@@ -99,6 +106,7 @@ impl Files {
                 Form::Text | Form::Records if file.is_none() => continue,
                 Form::Text => self.text.clone().into_bytes(),
                 Form::Records => self.lines.clone(),
+                Form::Annotations => self.annotations.clone().into_bytes(),
                 Form::Report(format) => {
                     let style = if file.is_none() { Style::of(&io::stdout()) } else { file_style() };
                     let Ok(text) = render(&report, *format, &style) else { bail!("cannot write the report") };
@@ -119,5 +127,32 @@ impl Files {
             reader.take("", record, &mut tallies.containers);
         }
         assess(&tallies, &policy, Period { from: None, to: None }, jiff::Timestamp::now())
+    }
+}
+
+/// A command of GitHub's runners, in which names and advice stay text.
+fn annotation(worth: Compliance, name: &str, verdict: &str, advice: &str) -> Option<String> {
+    let level = match worth {
+        Compliance::Pass => return None,
+        Compliance::Warn => "warning",
+        Compliance::Fail | Compliance::NotCounted => "error",
+    };
+    let text = |text: &str| text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A");
+    let title = text(&format!("{name} does not shut down well")).replace(':', "%3A").replace(',', "%2C");
+    Some(format!("::{level} title={title}::{}\n", text(&format!("{verdict}: {advice}"))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_annotation_marks_what_does_not_pass_and_no_name_becomes_a_command() {
+        let line = annotation(Compliance::Fail, "a,b::c\n::stop", "grace_exceeded", "100 % of it\r\n::error::x");
+        let expected = "::error title=a%2Cb%3A%3Ac%0A%3A%3Astop does not shut down well::grace_exceeded: 100 %25 of it\
+                        %0D%0A::error::x\n";
+        assert_eq!(line.as_deref(), Some(expected));
+        assert!(annotation(Compliance::Warn, "a", "v", "").is_some_and(|line| line.starts_with("::warning ")));
+        assert_eq!(annotation(Compliance::Pass, "a", "v", ""), None);
     }
 }
