@@ -153,8 +153,10 @@ fn no_agents_and_no_answers_are_no_good_news() {
     let (code, _, errors) = refused.plugin(&["top", "--context", "unheard-of"]);
     assert_eq!(code, Some(1));
     assert!(errors.contains("unheard-of"), "{errors}");
-    let (code, _, _) = refused.plugin(&["top"]);
-    assert_eq!(code, Some(1), "the current context's server is not there");
+    // The current context's server is not there.
+    let (code, _, errors) = refused.plugin(&["top"]);
+    assert_eq!(code, Some(1));
+    assert!(errors.contains("no answer of the API server: Connection refused"), "{errors}");
 }
 
 #[test]

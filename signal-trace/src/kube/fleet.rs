@@ -4,6 +4,7 @@
 //! agent. Its own page of records answers the loopback alone: a tunnel to it would need `create pods/portforward`, which
 //! opens every port of those pods, and would give the last thousand records at most.
 
+use std::error::Error as _;
 use std::time::Duration;
 
 use ::kube::api::{ListParams, LogParams};
@@ -143,10 +144,13 @@ fn failed(what: String, error: &::kube::Error) -> FleetError {
     FleetError { what, problem: text(error) }
 }
 
-/// What the server itself says, where it says something.
+/// What the server itself says, where it says something; else the reason below all that it was wrapped in.
 fn text(error: &::kube::Error) -> String {
-    let ::kube::Error::Api(status) = error else { return error.to_string() };
-    format!("{} ({})", status.message, status.code)
+    if let ::kube::Error::Api(status) = error {
+        return format!("{} ({})", status.message, status.code);
+    }
+    let below = std::iter::successors(error.source(), |inner| (*inner).source());
+    below.last().map_or_else(|| error.to_string(), |reason| format!("no answer of the API server: {reason}"))
 }
 
 #[cfg(test)]
