@@ -8,6 +8,7 @@
 mod agent;
 mod board;
 mod case;
+mod chart;
 mod check;
 mod churn;
 mod cluster;
@@ -35,7 +36,7 @@ use clap::Args;
 use serde_json::Value;
 
 use crate::setup::Voice;
-use crate::{build, child, machine, packages, setup, table};
+use crate::{build, child, helm, machine, packages, setup, table};
 use board::Board;
 use case::Case;
 use cluster::Cluster;
@@ -61,6 +62,9 @@ pub(crate) struct Options {
     /// What the pods run in such a cluster: an image that its nodes can pull, with busybox, bash and tini.
     #[arg(long, value_name = "REF", requires = "kubeconfig")]
     image: Option<String>,
+    /// The agent is installed by the chart, in its pod, instead of being started by hand.
+    #[arg(long, conflicts_with_all = ["kubeconfig", "churn", "v2_vm"])]
+    chart: bool,
     /// Only these, with `*` for any text; without any: all.
     #[arg(long, value_name = "NAME")]
     case: Vec<String>,
@@ -91,6 +95,11 @@ impl Options {
         Self { long: true, ..Self::default() }
     }
 
+    /// The quick cases with the agent that the chart installs.
+    pub(crate) fn chart() -> Self {
+        Self { chart: true, quick: true, ..Self::default() }
+    }
+
     /// The quick cases in the machine with cgroups of version 2 alone.
     pub(crate) fn guest() -> Self {
         Self { v2_vm: true, ..Self::default() }
@@ -101,6 +110,7 @@ impl Options {
         let flag = |set: bool, name: &str| set.then(|| name.into());
         let mut words: Vec<OsString> = self.case.iter().flat_map(|case| ["--case".into(), case.into()]).collect();
         words.extend(flag(self.keep, "--keep"));
+        words.extend(flag(self.chart, "--chart"));
         words.extend(flag(self.quick, "--quick"));
         words.extend(flag(self.long, "--long"));
         words.extend(self.kubeconfig.iter().flat_map(|file| ["--kubeconfig".into(), file.into()]));
@@ -122,6 +132,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         packages::provide(&packages::NODE)?;
         let bin = programs::provide()?;
         let toolchain = setup::run(Voice::OnlyWork)?;
+        if options.chart {
+            helm::provide()?;
+        }
         let product = given.map_or_else(|| build::product(&toolchain), |product| Ok(product.to_owned()))?;
         if options.v2_vm {
             return guest::run(&toolchain, &product, &bin, &inside(options));
@@ -143,6 +156,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     };
     anstream::eprintln!("{0}node ready after {1:.1} s{0:#}", child::GOOD, started.elapsed().as_secs_f64());
     let cluster = Cluster { bin, foreign: None };
+    if options.chart {
+        chart::install(&cluster, product)?;
+        return by_installed(&cluster, &interrupt, &cases, None);
+    }
     let mut faults = faults::chosen(&options.case, there(options));
     if options.quick {
         // In the guest, what only it can play.
@@ -178,19 +195,25 @@ fn elsewhere(options: &Options, kubeconfig: &Path, mut cases: Vec<Case>) -> Resu
     let directory = machine::workspace().join("target/e2e");
     fs::create_dir_all(&directory)?;
     let cluster = Cluster { bin: directory.join("bin"), foreign: Some(kubeconfig.to_owned()) };
-    let board = Board::new(interrupt);
+    by_installed(&cluster, &interrupt, &cases, options.image.as_deref())
+}
+
+/// Plays them with the agents that are installed.
+fn by_installed(cluster: &Cluster, interrupt: &Interrupt, cases: &[Case], image: Option<&str>) -> Result<()> {
+    let directory = machine::workspace().join("target/e2e");
+    let board = Board::new(interrupt.clone());
     let watches = cluster.watch(&board);
-    let agents = Installed::follow(&cluster, &board)?;
+    let agents = Installed::follow(cluster, &board)?;
     let started = Instant::now();
     let bed = Bed {
-        cluster: &cluster,
+        cluster,
         board: &board,
         run: std::process::id().to_string(),
         at_a_time: AT_A_TIME,
         scrape: &|| agents.scrape(),
-        image: options.image.as_deref(),
+        image,
     };
-    let mut outcomes = bed.run(&cases);
+    let mut outcomes = bed.run(cases);
     runner::close(&mut outcomes, &board.look());
     cluster.remove_run();
     let failed = report(&outcomes, &[], &board.look(), &directory, started.elapsed())?;

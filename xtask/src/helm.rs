@@ -54,6 +54,14 @@ impl Helm {
         command
     }
 
+    /// Installs the chart in a namespace that is there, and waits until all of it is ready.
+    pub(crate) fn install(&self, kubeconfig: &Path, namespace: &str) -> Command {
+        let mut command = self.command();
+        command.args(["install", "signal-trace", CHART, "--wait", "--timeout", "120s"]);
+        command.args(["--namespace", namespace, "--kubeconfig"]).arg(kubeconfig);
+        command
+    }
+
     fn command(&self) -> Command {
         let mut command = Command::new(&self.0);
         command.current_dir(machine::workspace());

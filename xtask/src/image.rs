@@ -55,15 +55,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     fs::copy(&built, &copy).with_context(|| format!("cannot write {}", copy.display()))?;
     let version = env!("CARGO_PKG_VERSION");
     let bill = sbom::of_the_product(architecture.target())?;
-    let image = oci::Image {
-        architecture: architecture.name(),
-        binary: &binary,
-        name: &format!("{NAME}:{version}"),
-        version,
-        revision: &source.revision,
-        created: &source.created,
-    };
-    let archive = image.archive()?;
+    let archive = archive(architecture, &binary, &source)?;
     ensure!(
         archive.bytes.len() < LARGEST,
         "the image has {} bytes, of {LARGEST} that it may have: look at what was linked in",
@@ -86,6 +78,25 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 /// The binary of the image for an architecture, for those who only run it; returns where it is.
 pub(crate) fn binary(toolchain: &Toolchain, architecture: Architecture) -> Result<PathBuf> {
     build(toolchain, architecture, &Source::of_the_workspace()?)
+}
+
+/// An archive to be loaded on this machine, around a binary that was built for anything.
+pub(crate) fn around(binary: &[u8]) -> Result<Vec<u8>> {
+    let architecture = if cfg!(target_arch = "aarch64") { Architecture::Arm64 } else { Architecture::Amd64 };
+    Ok(archive(architecture, binary, &Source::of_the_workspace()?)?.bytes)
+}
+
+fn archive(architecture: Architecture, binary: &[u8], source: &Source) -> Result<oci::Archive> {
+    let version = env!("CARGO_PKG_VERSION");
+    let image = oci::Image {
+        architecture: architecture.name(),
+        binary,
+        name: &format!("{NAME}:{version}"),
+        version,
+        revision: &source.revision,
+        created: &source.created,
+    };
+    image.archive()
 }
 
 /// What the image is made of, and when that was.

@@ -215,12 +215,16 @@ impl Words {
     }
 }
 
-/// Pods that say nothing of taints bear all: what one case does to the node is no other case's affair.
+/// Pods that say nothing of taints bear all: what one case does to the node is no other case's affair. And none of them
+/// speaks to the API server: without a token there is less that their start has to wait for.
 fn tolerate(manifest: &mut Value) {
     match manifest {
         Value::Object(fields) => {
             if fields.get("containers").is_some_and(Value::is_array) && !fields.contains_key("tolerations") {
                 fields.insert("tolerations".into(), json!([{"operator": "Exists"}]));
+            }
+            if fields.get("containers").is_some_and(Value::is_array) {
+                fields.entry("automountServiceAccountToken").or_insert(json!(false));
             }
             fields.values_mut().for_each(tolerate);
         }

@@ -65,8 +65,13 @@ impl Cluster {
         let labels = json!({ RUN: std::process::id().to_string() });
         let metadata = json!({ "name": namespace, "labels": labels });
         let own = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": metadata });
-        let items: Vec<_> = std::iter::once(own).chain(objects.iter().cloned()).collect();
-        self.add(namespace, &items)
+        self.send(&["create", "-f", "-"], &own)?;
+        if objects.is_empty() {
+            return Ok(());
+        }
+        // No pod is admitted before there is an account for it to run under.
+        self.ask(&format!("wait --for=create serviceaccount/default --namespace {namespace} --timeout=60s"))?;
+        self.add(namespace, objects)
     }
 
     /// Creates these objects, in that namespace where they belong to one.

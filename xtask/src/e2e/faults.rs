@@ -307,6 +307,7 @@ fn pod(name: &str, grace: u32, command: &[&str]) -> Value {
     json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": {
         "terminationGracePeriodSeconds": grace,
         "tolerations": [{"operator": "Exists"}],
+        "automountServiceAccountToken": false,
         "containers": [{"name": "app", "image": super::images::TOOLS, "command": command}]}})
 }
 

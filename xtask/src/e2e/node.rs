@@ -30,7 +30,7 @@ const START_BOUND: Duration = Duration::from_secs(400);
 const LOOK: Duration = Duration::from_millis(100);
 
 /// What the controllers are needed for; the others would only keep watches.
-const CONTROLLERS: [&str; 13] = [
+const CONTROLLERS: [&str; 15] = [
     "deployment-controller",
     "replicaset-controller",
     "statefulset-controller",
@@ -44,6 +44,8 @@ const CONTROLLERS: [&str; 13] = [
     "taint-eviction-controller",
     "node-lifecycle-controller",
     "serviceaccount-token-controller",
+    "serviceaccount-controller",
+    "root-ca-certificate-publisher-controller",
 ];
 
 /// A running node. Ended, and everything of it removed, when it is dropped.
@@ -306,8 +308,6 @@ impl Part {
                 ("kubelet-preferred-address-types", "InternalIP".into()),
                 ("authorization-mode", "Node,RBAC".into()),
                 ("enable-admission-plugins", "NodeRestriction".into()),
-                // A pod may come right after its namespace, before that has an account to run under.
-                ("disable-admission-plugins", "ServiceAccount".into()),
                 ("allow-privileged", "true".into()),
                 ("feature-gates", "ContainerStopSignals=true".into()),
                 ("profiling", "false".into()),
