@@ -158,7 +158,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let cluster = Cluster { bin, foreign: None };
     if options.chart {
         chart::install(&cluster, product)?;
-        return by_installed(&cluster, &interrupt, &cases, None);
+        let result = by_installed(&cluster, &interrupt, &cases, None);
+        if options.keep {
+            keep(&cluster, &interrupt);
+        }
+        return result;
     }
     let mut faults = faults::chosen(&options.case, there(options));
     if options.quick {

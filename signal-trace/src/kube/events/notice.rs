@@ -138,8 +138,13 @@ fn what(s: &Shutdown) -> String {
             format!("was killed{}{grace}", after(s.stop_to_kill))
         }
         Outcome::ChildrenKilled => {
-            let (killed, all) = (s.processes.killed, s.processes.at_stop);
-            format!("ended{}, but {killed} of its {all} other processes were killed", after(s.stop_to_exit))
+            let whom = match (s.processes.killed, s.processes.at_stop) {
+                (1, 1) => "its only other process was".to_owned(),
+                (killed, all) if killed == all => format!("all of its {all} other processes were"),
+                (1, all) => format!("1 of its {all} other processes was"),
+                (killed, all) => format!("{killed} of its {all} other processes were"),
+            };
+            format!("ended{}, but {whom} killed", after(s.stop_to_exit))
         }
         Outcome::DiedOnSignal => format!("died of {stop} instead of shutting down"),
         Outcome::Crashed => format!("crashed{}", after(s.stop_to_exit)),
@@ -219,8 +224,10 @@ fn seconds(duration: Duration) -> String {
         format!("{seconds:.0} s")
     } else if seconds >= 1.0 {
         format!("{seconds:.1} s")
-    } else {
+    } else if seconds >= 0.01 {
         format!("{seconds:.2} s")
+    } else {
+        "less than 0.01 s".to_owned()
     }
 }
 
@@ -342,6 +349,23 @@ pub(super) mod tests {
             }),
         ];
         insta::assert_snapshot!(lines.join("\n"));
+    }
+
+    #[test]
+    fn killed_processes_are_counted_as_people_do() {
+        for (killed, at_stop, words) in [
+            (1, 1, "but its only other process was killed"),
+            (3, 3, "but all of its 3 other processes were killed"),
+            (1, 4, "but 1 of its 4 other processes was killed"),
+            (2, 4, "but 2 of its 4 other processes were killed"),
+        ] {
+            let mut shutdown = named_shutdown("app");
+            shutdown.verdict = Verdict { outcome: Outcome::ChildrenKilled, cause: Cause::NotForwarded };
+            shutdown.processes = Counts { killed, at_stop, ..Counts::default() };
+            shutdown.stop_to_exit = Some(Duration::from_micros(310));
+            let line = note(&shutdown, "app");
+            assert!(line.contains(words) && line.contains("ended less than 0.01 s after SIGTERM"), "{line}");
+        }
     }
 
     #[test]
