@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -47,6 +48,8 @@ pub(crate) fn provide<'a>(name: &str, wanted: impl IntoIterator<Item = &'a str>)
         bootstrap(&unfinished)?;
         fs::rename(&unfinished, &root)?;
     }
+    // Also of one that an earlier run made.
+    configure(&root)?;
     let packages = directory.join(format!("{name}.packages"));
     let text = fs::read_to_string(&packages).unwrap_or_default();
     let mut there: BTreeSet<_> = text.lines().collect();
@@ -64,11 +67,14 @@ fn bootstrap(root: &Path) -> Result<()> {
     let mut command = Command::new("debootstrap");
     command.args(["--variant=minbase", &format!("--keyring={}", packages::DEBIAN_KEYS), RELEASE]);
     command.env("PATH", format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default()));
-    child::show(command.arg(root).arg(mirrors.main()).stdout(std::io::stderr()))?;
+    child::show(command.arg(root).arg(mirrors.main()).stdout(std::io::stderr()))
+}
+
+fn configure(root: &Path) -> Result<()> {
     for (file, text) in [("usr/sbin/policy-rc.d", POLICY), ("etc/dpkg/dpkg.cfg.d/zoo", DPKG), ("etc/hosts", HOSTS)] {
         fs::write(root.join(file), text)?;
     }
-    child::show(Command::new("chmod").arg("755").arg(root.join("usr/sbin/policy-rc.d")))
+    Ok(fs::set_permissions(root.join("usr/sbin/policy-rc.d"), fs::Permissions::from_mode(0o755))?)
 }
 
 fn install(root: &Path, missing: &BTreeSet<&str>) -> Result<()> {
