@@ -2,8 +2,6 @@
 //! then is it known that nothing else was said.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -16,7 +14,7 @@ use super::cluster::Cluster;
 use super::images;
 use super::metrics::Metrics;
 use super::node::STATE;
-use crate::child;
+use crate::{child, pool};
 
 /// How long a counter may lag behind its record.
 const LAG: Duration = Duration::from_secs(10);
@@ -49,19 +47,7 @@ impl Bed<'_> {
     pub(crate) fn run<'a>(&self, cases: &'a [Case]) -> Vec<Outcome<'a>> {
         let (alone, mut order): (Vec<_>, Vec<_>) = cases.iter().partition(|case| case.alone);
         order.sort_by_key(|case| std::cmp::Reverse(case.within));
-        let next = AtomicUsize::new(0);
-        let done = Mutex::new(Vec::new());
-        std::thread::scope(|scope| {
-            for _ in 0..self.at_a_time.min(order.len()) {
-                scope.spawn(|| {
-                    while let Some(case) = order.get(next.fetch_add(1, Ordering::Relaxed)) {
-                        let outcome = self.one(case);
-                        done.lock().unwrap_or_else(PoisonError::into_inner).push(outcome);
-                    }
-                });
-            }
-        });
-        let mut outcomes = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let mut outcomes = pool::each(self.at_a_time, &order, |case| self.one(case));
         outcomes.extend(alone.into_iter().map(|case| self.one(case)));
         outcomes.sort_by(|one, other| one.case.name.cmp(&other.case.name));
         outcomes
