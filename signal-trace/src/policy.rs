@@ -1,6 +1,6 @@
 //! What a verdict is worth: compliance is a policy over verdicts, not a fact.
 //!
-//! Pure, and the same for `check`, for alerts and for an audit of many nodes. [`file`] is what an organisation may write
+//! Pure, and the same for `check`, for alerts and for an audit of many nodes. [`mod@file`] is what an organisation may write
 //! to have it otherwise.
 
 pub mod file;

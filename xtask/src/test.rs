@@ -81,7 +81,12 @@ fn steps(scope: Scope) -> Vec<(&'static str, Work)> {
         ("examples in the documentation", |_| cargo("test --workspace --doc")),
         ("documentation", |_| {
             let mut command = machine::cargo();
-            child::show(command.env("RUSTDOCFLAGS", "-Dwarnings").args(["doc", "--workspace", "--no-deps"]))
+            child::show(command.env("RUSTDOCFLAGS", "-Dwarnings").args([
+                "doc",
+                "--workspace",
+                "--no-deps",
+                "--document-private-items",
+            ]))
         }),
         ("zoo, all of it", |_| zoo::run(&zoo::Options::all())),
         ("zoo on Debian's kernels", |_| zoo::run(&zoo::Options::guests())),

@@ -1,7 +1,7 @@
 //! The fleet: which workloads shut down gracefully, which do not, who is at fault, and what it costs.
 //!
-//! [`source`] counts what was recorded, [`assess`] makes one [`report::Report`] of the counts, [`render`] writes it in many
-//! formats. All but the sources and [`write`] is pure: `now` is an argument, and two sources that counted the same give
+//! [`source`] counts what was recorded, [`fn@assess`] makes one [`report::Report`] of the counts, [`render`] writes it in many
+//! formats. All but the sources and [`mod@write`] is pure: `now` is an argument, and two sources that counted the same give
 //! the same report. How the score comes about is said in [`score`].
 
 mod assess;

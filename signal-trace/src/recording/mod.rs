@@ -4,7 +4,7 @@
 //! at which it got it. The judge is pure, so the same lines give the same verdicts on any machine. A recording holds
 //! cgroup paths, container ids, and of processes their pids and names: no environment, no arguments, no file names.
 //!
-//! The format has its own version and its own shapes ([`shape`]), so that the core's types may change. Nothing here
+//! The format has its own version and its own shapes (`shape`), so that the core's types may change. Nothing here
 //! knows where inputs come from, or what a verdict is.
 
 mod read;

@@ -1,11 +1,11 @@
 //! What Prometheus reads: verbs for those who count, and a page for those who scrape.
 //!
-//! Every metric is named in [`page`]. Series of workloads live in [`workloads`], those of the agent itself in [`own`];
-//! [`held`] and [`gate`] see to it that no increment is lost on `increase()`: a series shows 0 until its scrapers have
-//! read the 0. [`format`] writes a page in the three formats that scrapers ask for.
+//! Every metric is named in `page`. Series of workloads live in `workloads`, those of the agent itself in `own`;
+//! `held` and `gate` see to it that no increment is lost on `increase()`: a series shows 0 until its scrapers have
+//! read the 0. [`mod@format`] writes a page in the three formats that scrapers ask for.
 //!
 //! The handle may be cloned and shared; a call holds its lock for microseconds, also while a page is written. Nothing
-//! here reads a clock, but for what [`process`] says of this process, and nothing knows of HTTP.
+//! here reads a clock, but for what `process` says of this process, and nothing knows of HTTP.
 
 pub mod format;
 mod gate;
