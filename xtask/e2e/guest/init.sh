@@ -36,10 +36,11 @@ ulimit -l unlimited
 echo "guest: kernel $(uname -r)"
 echo "guest: lockdown $(cat /sys/kernel/security/lockdown)"
 read -r before _ < /proc/uptime
-xtask $(cat /arguments) > /tmp/out 2> /tmp/err < /dev/null
-status=$?
+# How far it has come is seen as it comes.
+{ xtask $(cat /arguments) 2>&1 > /tmp/out < /dev/null; echo $? > /tmp/status; } |
+    while read -r line || [ -n "$line" ]; do echo "guest: err $line"; done
+status=$(cat /tmp/status)
 read -r after _ < /proc/uptime
-while read -r line || [ -n "$line" ]; do echo "guest: err $line"; done < /tmp/err
 while read -r line || [ -n "$line" ]; do echo "guest: said $line"; done < /tmp/out
 echo "guest: demo $before $after"
 echo "guest: exit $status"
