@@ -77,7 +77,7 @@ fn steps(scope: Scope) -> Vec<(&'static str, Work)> {
         ("demo on this kernel", |toolchain| child::show(machine::as_root(build::product(toolchain)?)?.arg("demo"))),
         ("demo on Debian's kernels", |_| vm::run(&vm::Options::default())),
     ];
-    let longer: [(_, Work); 9] = [
+    let longer: [(_, Work); 8] = [
         ("examples in the documentation", |_| cargo("test --workspace --doc")),
         ("documentation", |_| {
             let mut command = machine::cargo();
@@ -92,7 +92,6 @@ fn steps(scope: Scope) -> Vec<(&'static str, Work)> {
         ("zoo on Debian's kernels", |_| zoo::run(&zoo::Options::guests())),
         ("Kubernetes, all cases and faults", |_| e2e::run(&e2e::Options::all())),
         ("Kubernetes, with the chart", |_| e2e::run(&e2e::Options::chart())),
-        ("Kubernetes with cgroup v2 alone", |_| e2e::run(&e2e::Options::guest())),
         ("pictures of the dashboards", |_| previews::check()),
         ("benchmarks", |_| crate::bench::run(&["kernel".to_owned()])),
     ];
