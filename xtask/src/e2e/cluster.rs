@@ -69,8 +69,8 @@ impl Cluster {
         if objects.is_empty() {
             return Ok(());
         }
-        // No pod is admitted before there is an account for it to run under.
-        self.ask(&format!("wait --for=create serviceaccount/default --namespace {namespace} --timeout=60s"))?;
+        // No pod is admitted before there is an account for it to run under; after an outage its controller takes minutes.
+        self.ask(&format!("wait --for=create serviceaccount/default --namespace {namespace} --timeout=180s"))?;
         self.add(namespace, objects)
     }
 
