@@ -39,7 +39,7 @@ use crate::setup::Voice;
 use crate::{build, child, helm, machine, packages, setup, table};
 use board::Board;
 use case::Case;
-use cluster::Cluster;
+use cluster::{Cluster, Validation};
 use faults::{Fault, Lab, Needs};
 use installed::Installed;
 use node::Node;
@@ -150,7 +150,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         None => Some(Node::up(&bin, &directory.join("log"), &interrupt)?),
     };
     anstream::eprintln!("{0}node ready after {1:.1} s{0:#}", child::GOOD, started.elapsed().as_secs_f64());
-    let cluster = Cluster { bin, foreign: None };
+    let validation = if options.guest { Validation::Ignore } else { Validation::Strict };
+    let cluster = Cluster { bin, foreign: None, validation };
     if options.chart {
         chart::install(&cluster, product)?;
         let result = by_installed(&cluster, &interrupt, &cases, None);
@@ -193,7 +194,8 @@ fn elsewhere(options: &Options, kubeconfig: &Path, mut cases: Vec<Case>) -> Resu
     let interrupt = Interrupt::note()?;
     let directory = machine::workspace().join("target/e2e");
     fs::create_dir_all(&directory)?;
-    let cluster = Cluster { bin: directory.join("bin"), foreign: Some(kubeconfig.to_owned()) };
+    let foreign = Some(kubeconfig.to_owned());
+    let cluster = Cluster { bin: directory.join("bin"), foreign, validation: Validation::Strict };
     by_installed(&cluster, &interrupt, &cases, options.image.as_deref())
 }
 
@@ -281,6 +283,7 @@ fn play(plan: &Plan<'_>, cluster: &Cluster, node: Option<&mut Node>, interrupt: 
     if !cases.is_empty() {
         let mut agent = lab.setup.start(&board)?;
         agent.ready(&board)?;
+        anstream::eprintln!("{0}agent ready after {1:.1} s{0:#}", child::GOOD, started.elapsed().as_secs_f64());
         let bed = Bed {
             cluster,
             board: &board,

@@ -31,6 +31,27 @@ pub(crate) struct Cluster {
     pub(crate) bin: PathBuf,
     /// Somebody else's cluster, which is not reached by our node's `kubectl` but by that of this machine.
     pub(crate) foreign: Option<PathBuf>,
+    /// How what is created is held against the API's own description first. An emulated server takes longer to make that
+    /// description than `kubectl` waits for it.
+    pub(crate) validation: Validation,
+}
+
+/// Of what is created.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Validation {
+    /// What the API does not know is an error.
+    Strict,
+    /// Only the API server's own checks.
+    Ignore,
+}
+
+impl Validation {
+    fn flag(self) -> &'static str {
+        match self {
+            Self::Strict => "--validate=strict",
+            Self::Ignore => "--validate=ignore",
+        }
+    }
 }
 
 /// What is kept up to date.
@@ -65,7 +86,7 @@ impl Cluster {
         let labels = json!({ RUN: std::process::id().to_string() });
         let metadata = json!({ "name": namespace, "labels": labels });
         let own = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": metadata });
-        self.send(&["create", "-f", "-"], &own)?;
+        self.send(&["create", self.validation.flag(), "-f", "-"], &own)?;
         if objects.is_empty() {
             return Ok(());
         }
@@ -77,7 +98,7 @@ impl Cluster {
     /// Creates these objects, in that namespace where they belong to one.
     pub(crate) fn add(&self, namespace: &str, objects: &[Value]) -> Result<()> {
         let list = json!({"apiVersion": "v1", "kind": "List", "items": objects});
-        self.send(&["create", "--validate=strict", "--namespace", namespace, "-f", "-"], &list)
+        self.send(&["create", self.validation.flag(), "--namespace", namespace, "-f", "-"], &list)
     }
 
     /// Deletes every namespace that was made in this run, without waiting for it.
@@ -92,7 +113,7 @@ impl Cluster {
 
     /// Applies a manifest as it is written.
     pub(crate) fn apply(&self, manifest: &str) -> Result<()> {
-        self.feed(&["create", "-f", "-"], manifest)
+        self.feed(&["create", self.validation.flag(), "-f", "-"], manifest)
     }
 
     /// Starts to keep `board` up to date.

@@ -26,8 +26,8 @@ const MODULES: [&str; 5] = ["llc", "stp", "bridge", "veth", "overlay"];
 const TOOLS: [&str; 3] = ["ip", "openssl", "setpriv"];
 /// A node under emulation, with all its programs in memory.
 const MEMORY: &str = "5G";
-/// Three minutes until the node is ready, and a few more for the cases.
-const BOUND: Duration = Duration::from_secs(1500);
+/// Three minutes until the node is ready and more for the cases; several times that beside other work.
+const BOUND: Duration = Duration::from_secs(2700);
 /// Everything takes so many times longer.
 pub(crate) const SLOWER: u64 = 5;
 
@@ -90,7 +90,9 @@ fn pack(runner: &Path, product: &Path, bin: &Path, modules: &[Vec<u8>], argument
     put("bin/busybox", read(Path::new(packages::BUSYBOX))?);
     put("bin/xtask", read(runner)?);
     put("bin/signal-trace", read(product)?);
+    // Both are given to every pod.
     put("etc/resolv.conf", Vec::new());
+    put("etc/hosts", b"127.0.0.1 localhost\n".to_vec());
     // The kubelet looks for a user of its own in them.
     put("etc/passwd", b"root:x:0:0:root:/root:/bin/sh\n".to_vec());
     put("etc/group", b"root:x:0:\n".to_vec());
