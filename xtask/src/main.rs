@@ -12,6 +12,7 @@ mod dashboards;
 mod demo;
 mod deploy;
 mod e2e;
+mod fleet;
 mod helm;
 mod image;
 mod machine;
@@ -80,6 +81,8 @@ enum Verb {
     ///
     /// The programs are the files in `xtask/zoo/cases`; the Debian system that they are part of is made below `target`.
     Zoo(zoo::Options),
+    /// Time one audit of a large fleet, against a real Prometheus that is given the fleet's month.
+    Fleet(fleet::Options),
     /// Measure: runs the benchmarks on this machine's kernel, as root.
     Bench {
         /// Which benchmarks of `signal-trace/benches`.
@@ -111,6 +114,7 @@ fn run(arguments: Arguments) -> Result<()> {
         Some(Verb::Previews) => previews::write(),
         Some(Verb::Image(options)) => image::run(&options),
         Some(Verb::Zoo(options)) => zoo::run(&options),
+        Some(Verb::Fleet(options)) => fleet::run(&options),
         Some(Verb::Bench { benchmarks }) => bench::run(&benchmarks),
     }
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, ensure};
 
 use crate::setup::{Toolchain, Voice};
-use crate::{build, child, deploy, e2e, machine, packages, previews, rules, setup, table, vm, zoo};
+use crate::{build, child, deploy, e2e, fleet, machine, packages, previews, rules, setup, table, vm, zoo};
 
 /// How much is tested.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -77,7 +77,7 @@ fn steps(scope: Scope) -> Vec<(&'static str, Work)> {
         ("demo on this kernel", |toolchain| child::show(machine::as_root(build::product(toolchain)?)?.arg("demo"))),
         ("demo on Debian's kernels", |_| vm::run(&vm::Options::default())),
     ];
-    let longer: [(_, Work); 8] = [
+    let longer: [(_, Work); 9] = [
         ("examples in the documentation", |_| cargo("test --workspace --doc")),
         ("documentation", |_| {
             let mut command = machine::cargo();
@@ -93,6 +93,7 @@ fn steps(scope: Scope) -> Vec<(&'static str, Work)> {
         ("Kubernetes, all cases and faults", |_| e2e::run(&e2e::Options::all())),
         ("Kubernetes, with the chart", |_| e2e::run(&e2e::Options::chart())),
         ("pictures of the dashboards", |_| previews::check()),
+        ("audit of a large fleet", |_| fleet::run(&fleet::Options::default())),
         ("benchmarks", |_| crate::bench::run(&["kernel".to_owned()])),
     ];
     match scope {
