@@ -188,9 +188,7 @@ impl Container {
         let from_outside = verdict::stops(origin);
         let may_start = match self.window.as_ref().map(|w| w.phase) {
             None | Some(Phase::Candidate(_)) => true,
-            Some(Phase::Provisional(_)) => {
-                event.signal != Signal::KILL && self.opening_signal() != Some(event.signal) && from_outside
-            }
+            Some(Phase::Provisional(_)) => event.signal != Signal::KILL && self.opening_signal() != Some(event.signal),
             Some(Phase::Open(_) | Phase::Closing(_)) => false,
         };
         if !may_start {

@@ -149,6 +149,11 @@ impl Party {
         self.oom_marked && self.kernel_kill && self.killed()
     }
 
+    /// Killed, and all that was seen of it fits the OOM killer as well as what was lost.
+    pub(super) fn may_be_oom_killed(&self) -> bool {
+        self.killed() && (self.kill.is_none() || self.oom_marked || self.kernel_kill)
+    }
+
     /// A fault's signal ended it.
     pub(super) fn crashed(&self) -> bool {
         matches!(self.exit, Some((_, ExitStatus::Signal(signal))) if signal.is_fault())
@@ -226,6 +231,8 @@ pub(super) struct Evidence {
     pub(super) rebooted: bool,
     /// The host's init signalled members itself.
     pub(super) host_told_members: bool,
+    /// When the first was killed of whom nothing is known: after a loss it may have been a member.
+    pub(super) stranger_killed: Option<KernelTime>,
     /// Records that might have belonged to it were lost.
     pub(super) lost: bool,
     timeline: Vec<Step>,
@@ -246,6 +253,7 @@ impl Evidence {
             inside_kill: None,
             rebooted: false,
             host_told_members: false,
+            stranger_killed: None,
             lost: false,
             timeline: Vec::new(),
             timeline_cut: 0,
@@ -419,7 +427,12 @@ impl Evidence {
     /// A process ended.
     pub(super) fn exit(&mut self, time: KernelTime, event: &ExitEvent) {
         let key = event.task.key;
-        let Some(party) = self.party_mut(key) else { return };
+        let Some(party) = self.party_mut(key) else {
+            if event.status == ExitStatus::Signal(Signal::KILL) {
+                self.stranger_killed.get_or_insert(time);
+            }
+            return;
+        };
         if party.exit.is_some() {
             return;
         }

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use crate::event::{ExitStatus, Handler, KernelTime, Mask, Signal};
-use crate::judge::evidence::{Evidence, Member, bit};
+use crate::judge::evidence::{Evidence, Member, Party, bit};
 use crate::judge::shutdown::{Cause, Confidence, Grace, InitDisposition, KilledBy, Outcome, Verdict, Where};
 
 /// A kill this soon after the stop signal is no grace period, unless it was configured that short.
@@ -40,6 +40,8 @@ fn outcome(case: Case<'_>) -> Outcome {
     let e = case.evidence;
     if oom_killed(e) {
         Outcome::OomKilled
+    } else if may_be_oom_killed(e) {
+        Outcome::Unknown
     } else if forced(case) {
         if e.lost { Outcome::Unknown } else { Outcome::Forced }
     } else if grace_exceeded(e) {
@@ -198,16 +200,27 @@ fn whole(e: &Evidence) -> bool {
     !e.lost && e.init.exit.is_some() && e.all_ended()
 }
 
+/// Memory killed one of them before anybody killed init.
 fn oom_killed(e: &Evidence) -> bool {
     // Init was killed by somebody whose signal was lost: whether that came before is not known.
     let unseen_kill = e.lost && e.outside_kill.is_none() && e.init.killed() && !e.init.oom_killed();
-    if unseen_kill {
-        return false;
-    }
-    let before_kill = |at: KernelTime| e.outside_kill.is_none_or(|k| at <= k.time);
-    std::iter::once(&e.init)
-        .chain(e.members().map(|m| &m.party))
-        .any(|p| p.oom_killed() && p.exit.is_some_and(|(at, _)| before_kill(at)))
+    !unseen_kill && before_the_kill(e).any(Party::oom_killed)
+}
+
+/// The same, where what would tell was lost.
+fn may_be_oom_killed(e: &Evidence) -> bool {
+    let stranger = e.stranger_killed.is_some_and(|at| is_before_the_kill(e, at));
+    e.lost && (stranger || before_the_kill(e).any(Party::may_be_oom_killed))
+}
+
+/// Init and the members that ended no later than init was killed from outside, if it was.
+fn before_the_kill(e: &Evidence) -> impl Iterator<Item = &Party> {
+    let all = std::iter::once(&e.init).chain(e.members().map(|m| &m.party));
+    all.filter(|p| p.exit.is_some_and(|(at, _)| is_before_the_kill(e, at)))
+}
+
+fn is_before_the_kill(e: &Evidence, at: KernelTime) -> bool {
+    e.outside_kill.is_none_or(|kill| at <= kill.time)
 }
 
 fn forced(case: Case<'_>) -> bool {

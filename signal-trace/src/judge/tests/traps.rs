@@ -33,7 +33,8 @@ traps! {
     trap_17_death_signal: pdeathsig_below_init pdeathsig_deeper;
     trap_18_supervisor_kills: supervisor_kills_its_child;
     trap_19_session_timeout: liveness_probe;
-    trap_20_out_of_memory: oom_in_the_handler oom_mark_of_the_dying oom_mark_ends_well;
+    trap_20_out_of_memory:
+        oom_in_the_handler oom_mark_of_the_dying oom_mark_ends_well oom_kills_a_child oom_kills_who_is_left;
     trap_21_out_of_memory_group: oom_group;
     trap_22_no_stop_signal: docker_kill;
     trap_23_stop_signal_is_kill: stop_signal_kill;
