@@ -236,7 +236,7 @@ fn chosen(options: &Options) -> Result<Vec<Case>> {
     let named = |case: &Case| options.case.iter().any(|pattern| pattern::text_matches(pattern, &case.name));
     cases.retain(|case| (options.case.is_empty() || named(case)) && (case.quick || !options.quick));
     if options.guest {
-        cases.iter_mut().for_each(|case| case.within *= guest::SLOWER);
+        cases.iter_mut().for_each(|case| case.slow_down(guest::SLOWER));
     }
     let faults = faults::chosen(&options.case, there(options));
     ensure!(!cases.is_empty() || !faults.is_empty(), "there is no such case below xtask/e2e/cases");

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{images, node};
+use super::{images, node, pattern};
 
 /// How long a case may take once its pods are wanted, where it does not say.
 const WITHIN: u64 = 120;
@@ -165,6 +165,14 @@ impl Case {
         let text = std::fs::read_to_string(path)?;
         let name = path.file_stem().unwrap_or_default().to_string_lossy();
         Self::parse(&name, &text).with_context(|| format!("{} is no case", path.display()))
+    }
+
+    /// The same on a machine on which everything takes so many times longer.
+    pub(crate) fn slow_down(&mut self, times: u32) {
+        let stretch = |value: &mut Value| *value = pattern::stretched(value, times.into());
+        self.within *= u64::from(times);
+        self.verdicts.iter_mut().for_each(|expected| stretch(&mut expected.record));
+        self.metrics.iter_mut().for_each(|series| stretch(&mut series.is));
     }
 
     /// Reads the text of a case called `name`.

@@ -29,7 +29,7 @@ const MEMORY: &str = "5G";
 /// Three minutes until the node is ready and more for the cases; several times that beside other work.
 const BOUND: Duration = Duration::from_secs(2700);
 /// Everything takes so many times longer.
-pub(crate) const SLOWER: u64 = 5;
+pub(crate) const SLOWER: u32 = 5;
 
 /// Boots it, plays the cases, and lets their table through.
 pub(crate) fn run(toolchain: &Toolchain, product: &Path, bin: &Path, arguments: &[String]) -> Result<()> {

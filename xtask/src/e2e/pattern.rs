@@ -42,6 +42,19 @@ pub(crate) fn number_matches(pattern: &Value, number: f64) -> bool {
     pattern.as_f64().map_or_else(|| pattern.as_str().is_some_and(within), exact)
 }
 
+/// The same pattern, with ranges that reach as many times further up.
+pub(crate) fn stretched(pattern: &Value, times: f64) -> Value {
+    match pattern {
+        Value::String(text) => match bounds(text) {
+            Some((low, high)) => Value::String(format!("{low}..{}", high * times)),
+            None => pattern.clone(),
+        },
+        Value::Array(values) => values.iter().map(|value| stretched(value, times)).collect(),
+        Value::Object(fields) => fields.iter().map(|(key, value)| (key.clone(), stretched(value, times))).collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => pattern.clone(),
+    }
+}
+
 fn compare(path: &str, pattern: &Value, got: &Value, found: &mut Vec<String>) {
     match (pattern, got) {
         (Value::Object(wanted), Value::Object(object)) => {
@@ -108,6 +121,12 @@ mod tests {
         assert!(matches(&json!("3.9..4.5"), &json!(4.01)));
         assert!(!matches(&json!("3.9..4.5"), &json!(4.51)));
         assert!(!matches(&json!("3.9..4.5"), &json!("4")));
+    }
+
+    #[test]
+    fn ranges_are_stretched_and_nothing_else() {
+        let pattern = json!({"a": [{"seconds": "2.9..4"}], "b": "web-*", "c": 4});
+        assert_eq!(stretched(&pattern, 5.0), json!({"a": [{"seconds": "2.9..20"}], "b": "web-*", "c": 4}));
     }
 
     #[test]
