@@ -47,7 +47,7 @@ fn protobuf_page_says_the_same_and_has_native_histograms() {
     let of_cart = named("signal_trace_shutdown_duration_seconds").metric.last().unwrap();
     assert_eq!(of_cart.label[1].value, "cart");
     let durations = of_cart.histogram.as_ref().unwrap();
-    assert_eq!((durations.sample_count, durations.bucket.len(), durations.schema), (2, 16, 3));
+    assert_eq!((durations.sample_count, durations.bucket.len(), durations.schema), (2, 18, 3));
     assert_eq!(durations.positive_span.iter().map(|span| span.length).sum::<u32>(), 2, "2 s and 30.01 s");
     assert!(durations.start_timestamp.is_some());
 

@@ -25,13 +25,13 @@ const EVERY: u64 = DAY / 2;
 /// Longer than that: a series is there between its samples.
 const LOOKBACK: &str = "13h";
 /// The upper bounds of the agent's histogram, but for the last.
-const BUCKETS: [&str; 16] = [
-    "0.1", "0.25", "0.5", "1.0", "2.5", "5.0", "10.0", "15.0", "20.0", "25.0", "30.0", "45.0", "60.0", "120.0",
-    "300.0", "600.0",
+const BUCKETS: [&str; 17] = [
+    "0.1", "0.25", "0.5", "1.0", "2.5", "5.0", "10.0", "11.0", "15.0", "20.0", "25.0", "30.0", "31.0", "60.0", "61.0",
+    "120.0", "300.0",
 ];
 /// Whose durations are in which: those of workloads that end well, and of those that wait out 30 seconds.
 const WELL: usize = 4;
-const BADLY: usize = 11;
+const BADLY: usize = 12;
 /// Between two shutdowns of a workload, in samples.
 const PACE: u64 = 3;
 /// How long the server may take to load its blocks.

@@ -151,7 +151,7 @@ impl Party {
 
     /// Killed, and all that was seen of it fits the OOM killer as well as what was lost.
     pub(super) fn may_be_oom_killed(&self) -> bool {
-        self.killed() && (self.kill.is_none() || self.oom_marked || self.kernel_kill)
+        self.killed() && (self.kill.is_none() || self.kernel_kill)
     }
 
     /// A fault's signal ended it.
@@ -335,6 +335,9 @@ impl Evidence {
             party.note_send_to_other(Send { time, signal: event.signal, target });
         }
         if !self.concerns(target) {
+            if event.signal == Signal::KILL {
+                self.stranger_killed.get_or_insert(time);
+            }
             return;
         }
         self.ended = self.ended.max(time);

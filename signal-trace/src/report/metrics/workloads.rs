@@ -19,9 +19,10 @@ use crate::judge::shutdown::{Cause, ContainerFacts, KilledBy, Outcome, Shutdown,
 
 /// Containers whose going is awaited. The series of one that is beyond go late from now on, as if it were gone.
 const MAX_CONTAINERS: usize = 16_384;
-/// Edges of `shutdown_duration_seconds`: dense around the usual grace periods of 10, 30 and 60 s.
-pub(crate) const EDGES: [f64; 15] =
-    [0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 20.0, 25.0, 30.0, 45.0, 60.0, 120.0, 300.0];
+/// Edges of `shutdown_duration_seconds`. The usual grace periods of 10, 30 and 60 s have one right above them: what is
+/// killed at their end is not guessed to have lived on to some edge far away.
+pub(crate) const EDGES: [f64; 17] =
+    [0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 11.0, 15.0, 20.0, 25.0, 30.0, 31.0, 60.0, 61.0, 120.0, 300.0];
 /// The one verdict of which every workload has a series from the start: it shows that the workload is watched.
 const PASSED: Verdict = Verdict { outcome: Outcome::Graceful, cause: Cause::None };
 
