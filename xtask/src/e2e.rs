@@ -236,6 +236,7 @@ fn chosen(options: &Options) -> Result<Vec<Case>> {
     let named = |case: &Case| options.case.iter().any(|pattern| pattern::text_matches(pattern, &case.name));
     cases.retain(|case| (options.case.is_empty() || named(case)) && (case.quick || !options.quick));
     if options.guest {
+        cases.retain(|case| !case.prompt);
         cases.iter_mut().for_each(|case| case.slow_down(guest::SLOWER));
     }
     let faults = faults::chosen(&options.case, there(options));

@@ -27,6 +27,9 @@ pub(crate) struct Case {
     /// Has the node for itself, after all others: it would slow them down.
     #[serde(default)]
     pub(crate) alone: bool,
+    /// Is about what the agent infers from when things happen, which an emulated machine cannot keep to.
+    #[serde(default)]
+    pub(crate) prompt: bool,
     /// Created in the case's own namespace, before any step.
     #[serde(default)]
     pub(crate) manifests: Vec<Value>,
