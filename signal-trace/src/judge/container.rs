@@ -101,6 +101,11 @@ impl Container {
         self.window.as_ref().map(Window::deadline)
     }
 
+    /// Whether its init is gone and others of it may be left.
+    pub(super) fn awaits_ends(&self) -> bool {
+        self.window.as_ref().is_some_and(Window::is_closing)
+    }
+
     /// What is configured changed: a candidate counts once the pod is found terminating, and a window that is open may
     /// have to wait longer than was known when it opened.
     pub(super) fn set_spec(&mut self, spec: Spec) {

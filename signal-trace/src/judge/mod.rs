@@ -174,6 +174,11 @@ impl Judge {
         self.windows.iter().filter_map(|id| self.containers.get(id)?.deadline()).min()
     }
 
+    /// Whether an init is gone and a verdict falls as soon as those have ended that it left behind.
+    pub fn awaits_ends(&self) -> bool {
+        self.windows.iter().filter_map(|id| self.containers.get(id)).any(Container::awaits_ends)
+    }
+
     /// Containers it knows, by their own cgroup.
     pub fn containers(&self) -> impl ExactSizeIterator<Item = &Arc<ContainerFacts>> {
         self.containers.values().map(Container::facts)

@@ -99,6 +99,11 @@ impl Window {
         }
     }
 
+    /// Whether init is gone and others may be left.
+    pub(super) fn is_closing(&self) -> bool {
+        matches!(self.phase, Phase::Closing(_))
+    }
+
     /// Its deadline came. A stop signal that was never enforced is no shutdown; a kill that never took effect is one.
     pub(super) fn expired(&self) -> Fate {
         match self.phase {
