@@ -1,12 +1,22 @@
 //! The last records, as they were written: what `/shutdowns` answers. Lines are opaque here.
+//!
+//! Records say much the same again and again, and hardly anybody asks for them: all but the newest are kept deflated,
+//! in a tenth of the space.
 
 use std::collections::VecDeque;
+use std::io::{Read as _, Write as _};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use flate2::Compression;
+use flate2::read::DeflateDecoder;
+use flate2::write::DeflateEncoder;
 
 /// Records that are kept.
 const MAX_LINES: usize = 1000;
 /// Bytes of them that are kept; one line that is longer than that is not.
 const MAX_BYTES: usize = 4 << 20;
+/// Text that is deflated together: less than a millisecond's work.
+const BLOCK_BYTES: usize = 32 << 10;
 
 /// The last records, shared; the oldest make room for new ones.
 #[derive(Clone, Debug, Default)]
@@ -14,35 +24,80 @@ pub struct Recent(Arc<Mutex<Ring>>);
 
 #[derive(Debug, Default)]
 struct Ring {
-    lines: VecDeque<Arc<str>>,
+    blocks: VecDeque<Block>,
+    /// Whole lines, each with its end, that make no block yet.
+    newest: String,
+}
+
+/// Whole lines, deflated.
+#[derive(Clone, Debug)]
+struct Block {
+    deflated: Arc<[u8]>,
+    lines: usize,
     bytes: usize,
 }
 
 impl Recent {
     /// Keeps one record: a line of JSON, without its end.
     pub fn push(&self, line: &str) {
+        if line.len() > MAX_BYTES {
+            return;
+        }
         let mut ring = self.lock();
-        ring.bytes += line.len();
-        ring.lines.push_back(Arc::from(line));
-        while ring.lines.len() > MAX_LINES || ring.bytes > MAX_BYTES {
-            let Some(oldest) = ring.lines.pop_front() else { break };
-            ring.bytes -= oldest.len();
+        ring.newest.extend([line, "\n"]);
+        if ring.newest.len() >= BLOCK_BYTES {
+            ring.pack();
         }
     }
 
     /// All of them, the oldest first, each with its end.
     pub(super) fn text(&self) -> String {
-        // The lock is held for the pointers alone.
-        let lines: Vec<Arc<str>> = self.lock().lines.iter().cloned().collect();
-        let mut text = String::with_capacity(lines.iter().map(|line| line.len() + 1).sum());
-        for line in lines {
-            text.extend([&line, "\n"]);
+        // The lock is held for the pointers and the newest alone.
+        let (blocks, newest) = {
+            let ring = self.lock();
+            (ring.blocks.clone(), ring.newest.clone())
+        };
+        let mut text = String::with_capacity(blocks.iter().map(|block| block.bytes).sum::<usize>() + newest.len());
+        for block in &blocks {
+            let read = DeflateDecoder::new(&*block.deflated).read_to_string(&mut text);
+            debug_assert!(read.is_ok(), "what was deflated here can be read: {read:?}");
         }
-        text
+        text.push_str(&newest);
+        // Blocks go as a whole, and not before all of their lines are too many.
+        let (mut kept, mut bytes) = (0, 0);
+        for line in text.split_inclusive('\n').rev().take(MAX_LINES) {
+            if bytes + line.len() - 1 > MAX_BYTES {
+                break;
+            }
+            bytes += line.len() - 1;
+            kept += line.len();
+        }
+        text.split_off(text.len() - kept)
     }
 
     fn lock(&self) -> MutexGuard<'_, Ring> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Ring {
+    /// Deflates the newest lines, and lets go of the oldest blocks.
+    fn pack(&mut self) {
+        let mut encoder = DeflateEncoder::new(Vec::new(), Compression::fast());
+        // Writing to memory does not fail.
+        let deflated = encoder.write_all(self.newest.as_bytes()).and_then(|()| encoder.finish());
+        let (lines, bytes) = (self.newest.lines().count(), self.newest.len());
+        self.newest = String::new();
+        self.blocks.extend(deflated.ok().map(|deflated| Block { deflated: deflated.into(), lines, bytes }));
+        let (mut lines, mut bytes) = (0, 0);
+        let kept = self.blocks.iter().rev().take_while(|block| {
+            let wanted = lines < MAX_LINES && bytes < MAX_BYTES;
+            lines += block.lines;
+            bytes += block.bytes;
+            wanted
+        });
+        let surplus = self.blocks.len() - kept.count();
+        self.blocks.drain(..surplus);
     }
 }
 
@@ -71,8 +126,28 @@ mod tests {
         }
         assert_eq!(recent.text().lines().count(), 2);
         recent.push(&"x".repeat(MAX_BYTES + 1));
-        assert_eq!(recent.text(), "");
+        assert_eq!(recent.text().lines().count(), 2);
         recent.push("short");
-        assert_eq!(recent.text(), "short\n");
+        assert_eq!(recent.text(), line + "\nshort\n");
+    }
+
+    #[test]
+    fn what_is_kept_takes_a_tenth_of_its_text_and_does_not_grow() {
+        let recent = Recent::default();
+        let held = || {
+            let ring = recent.lock();
+            ring.newest.len() + ring.blocks.iter().map(|block| block.deflated.len()).sum::<usize>()
+        };
+        let record = |n: usize| format!(r#"{{"pod":"cart-{n}","outcome":"graceful","{}":{n}}}"#, "field".repeat(500));
+        for n in 0..MAX_LINES {
+            recent.push(&record(n));
+        }
+        assert!(held() < recent.text().len() / 10, "{} of {}", held(), recent.text().len());
+        let full = held();
+        for n in MAX_LINES..5 * MAX_LINES {
+            recent.push(&record(n));
+        }
+        assert!(held() < full + 2 * BLOCK_BYTES, "{} after {full}", held());
+        assert_eq!(recent.text().lines().next(), Some(&*record(4 * MAX_LINES)));
     }
 }
