@@ -10,7 +10,7 @@ use crate::event::{
     ExitEvent, Generated, KernelTime, Pid, ProcessEvent, ProcessKey, Signal, SignalEvent, Snapshot, StartTick, Task,
 };
 use crate::judge::evidence::{Evidence, Stop};
-use crate::judge::processes::{Birthplace, Processes};
+use crate::judge::processes::{Birthplace, Process, Processes};
 use crate::judge::shutdown::{
     Cause, ContainerFacts, Counts, Finding, KilledBy, Missed, Outcome, Shutdown, Trigger, Verdict, Where,
 };
@@ -54,6 +54,8 @@ pub(super) struct Container {
     processes: Processes,
     /// The init that the kernel side was told.
     init: Option<ProcessKey>,
+    /// Somebody else may have become init while a window was open.
+    init_unsettled: bool,
     window: Option<Window>,
     known_since: KernelTime,
     past: Past,
@@ -81,6 +83,7 @@ impl Container {
             spec: Spec::default(),
             processes: Processes::default(),
             init: None,
+            init_unsettled: false,
             window: None,
             known_since,
             past,
@@ -251,7 +254,10 @@ impl Container {
         {
             window.evidence.add_member(process, &self.processes);
         }
-        self.refresh_init(out);
+        let may_be_init = |process: &Process| process.unkillable || process.root == process.key;
+        if self.init.is_none() || self.init_unsettled || self.processes.get(event.task.key).is_none_or(may_be_init) {
+            self.refresh_init(out);
+        }
     }
 
     /// A process went to another cgroup: it may have been one of this container's.
@@ -289,7 +295,10 @@ impl Container {
         if was_init {
             self.init = None;
         }
-        self.refresh_init(out);
+        // The end of another one makes nobody init.
+        if self.init.is_none() || self.init_unsettled {
+            self.refresh_init(out);
+        }
         self.follow(fate, out);
     }
 
@@ -363,9 +372,11 @@ impl Container {
         }
     }
 
+    /// Finds out who is init, by a look at every process.
     fn refresh_init(&mut self, out: &mut Vec<Output>) {
         // An init whose window is still open stays: another root is no init.
-        if self.window.is_some() {
+        self.init_unsettled = self.window.is_some();
+        if self.init_unsettled {
             return;
         }
         let now = self.processes.init().map(|p| p.key);

@@ -133,6 +133,8 @@ pub struct Judge {
     containers: HashMap<CgroupId, Container>,
     /// Containers with a window: what has a deadline.
     windows: BTreeSet<CgroupId>,
+    /// No window's deadline is earlier than this: what most inputs need to know of them.
+    none_due_before: KernelTime,
     lost_until: KernelTime,
     init_loss: Option<KernelTime>,
 }
@@ -143,6 +145,7 @@ impl Default for Judge {
             index: Index::new(MAX_CGROUPS),
             containers: HashMap::new(),
             windows: BTreeSet::new(),
+            none_due_before: KernelTime(u64::MAX),
             lost_until: KernelTime::default(),
             init_loss: None,
         }
@@ -161,6 +164,8 @@ impl Judge {
             Input::Spec(id, spec) => {
                 if let Some(container) = self.containers.get_mut(&id) {
                     container.set_spec(spec);
+                    self.none_due_before =
+                        container.deadline().map_or(self.none_due_before, |at| at.min(self.none_due_before));
                 }
             }
             Input::Processes(snapshot) => self.snapshot(&snapshot, now, out),
@@ -332,6 +337,9 @@ impl Judge {
     }
 
     fn expire(&mut self, now: KernelTime, out: &mut Vec<Output>) {
+        if now < self.none_due_before {
+            return;
+        }
         let due: Vec<_> = self
             .windows
             .iter()
@@ -344,13 +352,15 @@ impl Judge {
             }
             self.settle(id, now, out);
         }
+        self.none_due_before = self.next_deadline().unwrap_or(KernelTime(u64::MAX));
     }
 
     /// Keeps the list of open windows in step with a container that was touched.
     fn settle(&mut self, id: CgroupId, now: KernelTime, out: &mut Vec<Output>) {
         let Some(container) = self.containers.get_mut(&id) else { return };
-        if container.deadline().is_some() {
+        if let Some(deadline) = container.deadline() {
             self.windows.insert(id);
+            self.none_due_before = self.none_due_before.min(deadline);
         } else if self.windows.remove(&id) {
             container.kernel_closes(now);
             out.push(Output::WindowClosed(id));
