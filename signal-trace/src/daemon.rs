@@ -12,6 +12,7 @@ use std::time::Duration;
 use thiserror::Error;
 use tracing::{debug, warn};
 
+use crate::confine::{ConfineError, Confined, Extent, confine};
 use crate::containers::Cgroup;
 use crate::containers::path::Forms;
 use crate::containers::scan::{Hierarchy, Unsupported, View};
@@ -226,6 +227,18 @@ impl Daemon {
     /// Shutdowns in the making.
     pub fn open_windows(&self) -> usize {
         self.judge.open_windows()
+    }
+
+    /// Gives up what following does not need, for good: see [`confine`](crate::confine). `reads` are the files and folders
+    /// that others in this process go on reading.
+    ///
+    /// # Errors
+    ///
+    /// See [`ConfineError`].
+    pub fn confine(&self, extent: Extent, reads: impl IntoIterator<Item = PathBuf>) -> Result<Confined, ConfineError> {
+        let own = [self.hierarchy.mount().to_owned(), self.proc.clone()];
+        let reads: Vec<_> = own.into_iter().chain(reads).collect();
+        confine(extent, &reads, || self.kernel.losses().is_ok())
     }
 
     /// Why the recording ended early, if it did.

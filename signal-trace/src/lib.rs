@@ -3,6 +3,7 @@
 pub mod agent;
 pub mod audit;
 pub mod cli;
+pub mod confine;
 pub mod containers;
 pub mod daemon;
 mod disposition;

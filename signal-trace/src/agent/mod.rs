@@ -20,8 +20,9 @@ use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
+use crate::confine::{ConfineError, Extent};
 use crate::containers::Cgroup;
 use crate::containers::bundles::Bundles;
 use crate::containers::path::{Forms, Services};
@@ -74,6 +75,9 @@ pub enum AgentError {
     /// Tracing.
     #[error(transparent)]
     Trace(#[from] StartError),
+    /// Privileges that stay.
+    #[error(transparent)]
+    Confine(#[from] ConfineError),
 }
 
 /// A running agent.
@@ -107,7 +111,8 @@ impl Agent {
         kernel_log: Option<LogLevel>,
         roots: Vec<String>,
     ) -> Result<Self, AgentError> {
-        let Settings { node, kubeconfig, listen, access, scope, events: rule, metrics, bundles, proc } = settings;
+        let Settings { node, kubeconfig, listen, access, scope, events: rule, metrics, bundles, proc, confine } =
+            settings;
         let build = Build { version: env!("CARGO_PKG_VERSION"), revision: REVISION };
         let metrics = Metrics::new(metrics, build, boot_time());
         let (readiness, recent) = (Readiness::lacking([NOT_ATTACHED, NOT_LISTED]), Recent::default());
@@ -131,6 +136,9 @@ impl Agent {
             ..Default::default()
         };
         let daemon = Daemon::start(&kernel, forms)?;
+        if confine {
+            give_up(&daemon, &clients, bundles.as_ref())?;
+        }
         readiness.gained(NOT_ATTACHED);
 
         let (stop_server, stopped) = oneshot::channel();
@@ -355,6 +363,20 @@ impl Agent {
             cached_pods: number(self.names.pods()),
         });
     }
+}
+
+/// Gives up the privileges that were for starting.
+fn give_up(daemon: &Daemon, clients: &Clients, bundles: Option<&Bundles>) -> Result<(), ConfineError> {
+    let extent = if clients.runs_programs {
+        warn!("the kubeconfig has a program make its credentials: system calls and files are not confined");
+        Extent::Capabilities
+    } else {
+        Extent::All
+    };
+    let reads = clients.reads.iter().cloned().chain(bundles.into_iter().flat_map(Bundles::folders));
+    let confined = daemon.confine(extent, reads)?;
+    info!("privileges were given up; left are {confined}");
+    Ok(())
 }
 
 fn moment() -> Moment {

@@ -88,6 +88,12 @@ pub struct Options {
     #[arg(long, env = "SIGNAL_TRACE_PROC", value_name = "FOLDER")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub proc: Option<PathBuf>,
+
+    /// Whether privileges are given up once the programs are attached: capabilities, files and system calls; false to look
+    /// for a fault [default: true]
+    #[arg(long, env = "SIGNAL_TRACE_CONFINE", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub confine: Option<bool>,
 }
 
 impl Options {
@@ -112,6 +118,7 @@ impl Options {
             bundles: self.bundles.or(file.bundles),
             runtime_state: list(self.runtime_state, file.runtime_state),
             proc: self.proc.or(file.proc),
+            confine: self.confine.or(file.confine),
         }
     }
 
@@ -126,6 +133,7 @@ impl Options {
             label_sets: Some(1000),
             bundles: Some(bundles),
             proc: Some("/proc".into()),
+            confine: Some(true),
             ..Self::default()
         })
     }

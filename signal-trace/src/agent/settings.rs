@@ -36,6 +36,8 @@ pub struct Settings {
     pub bundles: Option<Bundles>,
     /// The host's `/proc`.
     pub proc: PathBuf,
+    /// Whether privileges are given up once the programs are attached.
+    pub confine: bool,
 }
 
 /// Which verdicts are worth an event, besides what the verdict itself says.
@@ -119,6 +121,7 @@ impl Settings {
             metrics: metrics::Settings { label_sets, pod_label, ..metrics::Settings::default() },
             bundles: (options.bundles == Some(true)).then(|| Bundles::with_state_in(&options.runtime_state)),
             proc: options.proc.unwrap_or_else(|| "/proc".into()),
+            confine: options.confine != Some(false),
         })
     }
 }

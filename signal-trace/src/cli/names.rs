@@ -31,6 +31,11 @@ impl Names {
         Self(Bundles::with_state_in(folders))
     }
 
+    /// The folders that are read.
+    pub(super) fn folders(&self) -> impl Iterator<Item = PathBuf> {
+        self.0.folders()
+    }
+
     /// Of the container that this cgroup is.
     pub(super) fn of(&self, cgroup: &Cgroup) -> Known {
         let Some(identity) = &cgroup.container else { return Known::Nothing };

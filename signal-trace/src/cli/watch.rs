@@ -11,11 +11,13 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
+use tracing::info;
 
 use super::filter::Filter;
 use super::names::{Known, Names};
 use super::output::{Output, node_name, wall_clock};
 use super::{duration, ready_line, runtime};
+use crate::confine::Extent;
 use crate::containers::path::{Forms, Services};
 use crate::daemon::{Daemon, News};
 use crate::instance::{Instance, Role};
@@ -65,6 +67,19 @@ pub struct Watch {
     /// containers, no arguments, no environment
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
+
+    /// Whether privileges are given up once the programs are attached: capabilities, files and system calls; false to look
+    /// for a fault
+    #[arg(
+        long,
+        env = "SIGNAL_TRACE_CONFINE",
+        value_name = "BOOL",
+        num_args = 0..=1,
+        default_value_t = true,
+        default_missing_value = "true",
+        action = clap::ArgAction::Set
+    )]
+    confine: bool,
 }
 
 impl Watch {
@@ -86,10 +101,14 @@ impl Watch {
         let settings = Settings { log_level: self.kernel_log, ..Settings::default() };
         let recorder = self.record.as_deref().map(start_recording).transpose()?;
         let mut daemon = Daemon::start_recording(&settings, forms, recorder)?;
-        eprintln!("{}", ready_line(&daemon));
-
         let mut output = if self.json { Output::json(node_name()) } else { Output::text() };
         let names = Names::new(&self.runtime_state);
+        if self.confine {
+            let confined = daemon.confine(Extent::All, names.folders())?;
+            info!("privileges were given up; left are {confined}");
+        }
+        eprintln!("{}", ready_line(&daemon));
+
         let mut summary = Summary::default();
         let mut left = self.once;
         let period = self.period.unwrap_or(Duration::MAX);

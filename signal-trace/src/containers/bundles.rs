@@ -7,7 +7,7 @@
 use std::fmt;
 use std::fs::File;
 use std::io::{self, BufReader, Read};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags};
@@ -29,6 +29,10 @@ pub const KNOWN_PLACES: [&str; 4] = [
 /// Where they are in a state folder of containerd, and of Podman and CRI-O.
 const STATE_LAYOUTS: [&str; 2] =
     ["io.containerd.runtime.v2.task/*/{id}/config.json", "overlay-containers/{id}/userdata/config.json"];
+
+/// What stands for any one folder, and for the container's id.
+const ANY: &str = "*";
+const ID: &str = "{id}";
 
 /// Largest file that is read; the environment is most of it, and the kernel bounds that.
 const MAX_BYTES: u64 = 4 << 20;
@@ -101,6 +105,12 @@ impl Bundles {
         Self(own.chain(Self::below(Path::new("/")).0).collect())
     }
 
+    /// The folders that they are all below, whether there or not.
+    pub fn folders(&self) -> impl Iterator<Item = PathBuf> {
+        let named = |part: &Component<'_>| !matches!(part.as_os_str().to_str(), Some(ANY | ID));
+        self.0.iter().map(move |place| place.components().take_while(named).collect())
+    }
+
     /// What the bundle of this container says; none where there is no bundle.
     pub fn find(&self, id: &str) -> Result<Option<Bundle>, BundleError> {
         if !is_id(id) {
@@ -169,8 +179,8 @@ fn candidates(place: &Path, id: &str) -> Vec<PathBuf> {
     let mut paths = vec![PathBuf::new()];
     for component in place.components() {
         match component.as_os_str().to_str() {
-            Some("*") => paths = paths.iter().flat_map(|path| folders(path)).take(MAX_FOLDERS).collect(),
-            Some("{id}") => paths.iter_mut().for_each(|path| path.push(id)),
+            Some(ANY) => paths = paths.iter().flat_map(|path| folders(path)).take(MAX_FOLDERS).collect(),
+            Some(ID) => paths.iter_mut().for_each(|path| path.push(id)),
             Some(_) | None => paths.iter_mut().for_each(|path| path.push(component)),
         }
     }

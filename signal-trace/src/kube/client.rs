@@ -4,7 +4,7 @@
 //! again; what the server says about when is kept for it in [`RetryAfter`].
 
 use std::future::Future;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -33,6 +33,10 @@ pub struct Clients {
     pub requests: Client,
     /// What the server told the watch about trying again.
     pub watch_retry_after: RetryAfter,
+    /// Files that are read again as credentials are renewed.
+    pub reads: Vec<PathBuf>,
+    /// Whether credentials come from a program, which is run again when they expire.
+    pub runs_programs: bool,
 }
 
 /// Why there are no clients. What `kube` says of its errors holds their sources already: they are texts here.
@@ -73,6 +77,11 @@ impl Clients {
 
     /// From settings that were read elsewhere; waits and retries are set here.
     pub fn new(mut config: Config) -> Result<Self, ConnectError> {
+        let who = &config.auth_info;
+        let runs_programs = who.exec.is_some() || who.auth_provider.is_some();
+        // The folder, because a renewed file is a new one.
+        let token = who.token_file.as_deref().and_then(|file| Path::new(file).parent());
+        let reads = token.map(Path::to_owned).into_iter().collect();
         config.default_retry = false;
         config.reset_reader_on_write = true;
         let watch_retry_after = RetryAfter::default();
@@ -80,7 +89,7 @@ impl Clients {
         let watch = ClientBuilder::try_from(config.clone())?.with_layer(&watch_retry_after).build();
         config.read_timeout = Some(REQUEST_SILENCE);
         let requests = Client::try_from(config)?;
-        Ok(Self { watch, requests, watch_retry_after })
+        Ok(Self { watch, requests, watch_retry_after, reads, runs_programs })
     }
 }
 
