@@ -20,7 +20,7 @@ use crate::containers::snapshot::{PidNamespace, own_pid_namespace, pid_namespace
 use crate::event::{CgroupId, Event, EventKind, KernelTime, Pid};
 use crate::judge::shutdown::{ContainerFacts, Shutdown};
 use crate::judge::{CgroupChange, Input, Judge, Loss, Output, Spec};
-use crate::kernel::{Kernel, LoadError, Losses, Settings, TableError, Tracked, boot_time};
+use crate::kernel::{Kernel, LoadError, Losses, ProgramError, Settings, TableError, Tally, Tracked, boot_time};
 use crate::recording::Recorder;
 use crate::report::metrics::KernelEvent;
 
@@ -29,6 +29,9 @@ const LONGEST_WAIT: Duration = Duration::from_secs(1);
 /// The same while only the ends of some processes are missing for a verdict: init's end rings, theirs do not, and they
 /// come at most seconds after it.
 const LAST_WAIT: Duration = Duration::from_millis(5);
+
+/// While no verdict is about to fall.
+const TALLY_EVERY: Duration = Duration::from_secs(5);
 
 /// Why tracing cannot start.
 #[derive(Debug, Error)]
@@ -66,6 +69,8 @@ pub struct Counters {
     pub last_event: Option<KernelTime>,
     /// Verdicts.
     pub shutdowns: u64,
+    /// Cgroups beyond the bound, at every look.
+    pub refused_cgroups: u64,
 }
 
 impl Counters {
@@ -97,6 +102,8 @@ pub struct Daemon {
     outputs: Vec<Output>,
     news: VecDeque<News>,
     losses: Losses,
+    tally: Tally,
+    tallied: KernelTime,
     counters: Counters,
     recorder: Option<Recorder>,
 }
@@ -132,6 +139,8 @@ impl Daemon {
             outputs: Vec::new(),
             news: VecDeque::new(),
             losses: Losses::default(),
+            tally: Tally::default(),
+            tallied: KernelTime::default(),
             counters: Counters::default(),
             recorder,
         };
@@ -214,6 +223,23 @@ impl Daemon {
         self.losses
     }
 
+    /// What the kernel counted of the programs, as of a moment ago.
+    pub fn tally(&self) -> Tally {
+        self.tally
+    }
+
+    /// Lets go of the programs for good: shutdowns that are open become unknown, and no other is seen.
+    ///
+    /// # Errors
+    ///
+    /// When one of them cannot be let go of.
+    pub fn detach(&mut self) -> Result<(), ProgramError> {
+        let detached = self.kernel.detach();
+        self.tell(Input::Lost(Loss::Init));
+        self.tell(Input::Lost(Loss::Bulk));
+        detached
+    }
+
     /// Containers that it follows.
     pub fn tracked(&self) -> usize {
         self.judge.containers().len()
@@ -294,8 +320,9 @@ impl Daemon {
 
     /// Said before the records of the same drain: they may have been touched.
     fn note_losses(&mut self) {
+        self.take_tally();
         let now = match self.kernel.losses() {
-            Ok(losses) => losses,
+            Ok(losses) => Losses { program_skipped: self.tally.skipped, ..losses },
             Err(error) => return warn!(%error, "cannot read how much was lost"),
         };
         let before = std::mem::replace(&mut self.losses, now);
@@ -303,12 +330,28 @@ impl Daemon {
             return;
         }
         warn!(?now, "records were lost: the shutdowns they touched are unknown");
-        if now.init_ring_full > before.init_ring_full {
+        // Which record a program would have written, nobody knows.
+        if now.init_ring_full > before.init_ring_full || now.program_skipped > before.program_skipped {
             self.tell(Input::Lost(Loss::Init));
         }
         self.tell(Input::Lost(Loss::Bulk));
         if let Err(error) = self.rescan() {
             warn!(%error, "cannot look for containers again after a loss");
+        }
+    }
+
+    /// Asks the kernel what it counted, which costs a file for each program: before a verdict falls, and now and then.
+    fn take_tally(&mut self) {
+        let now = boot_time();
+        let falls = self.judge.next_deadline().is_some_and(|due| due <= now);
+        if !falls && now.since(self.tallied) < TALLY_EVERY {
+            return;
+        }
+        self.tallied = now;
+        match self.kernel.tally() {
+            // Of programs that were let go of nothing is counted, and what was counted before still is.
+            Ok(tally) => self.tally = self.tally.max(tally),
+            Err(error) => debug!(%error, "cannot read what the kernel counted of the programs"),
         }
     }
 
@@ -322,6 +365,7 @@ impl Daemon {
             warn!(path = %path.escape_debug(), "this cgroup looks like a container's and has an unknown form: it is not followed");
         }
         if scan.refused > 0 {
+            self.counters.refused_cgroups += u64::try_from(scan.refused).unwrap_or(u64::MAX);
             warn!(refused = scan.refused, "cgroups beyond the bound are not followed");
         }
         for gone in self.judge.index().missing_from(&scan.cgroups) {

@@ -46,6 +46,7 @@ fn main() {
         ("watch_judges_as_a_pod_without_any_capability", watch_judges_as_a_pod),
         ("watch_keeps_all_where_it_is_told_to", watch_keeps_all),
         ("the_agent_counts_and_answers_without_any_capability", the_agent_answers),
+        ("the_breaker_detaches_and_says_so", the_breaker_detaches),
     ] {
         check();
         println!("test {name} ... ok");
@@ -94,17 +95,8 @@ fn watch_keeps_all() {
 }
 
 fn the_agent_answers() {
-    let folder = tempfile::tempdir().unwrap();
-    let kubeconfig = folder.path().join("config");
-    // Nobody listens there: names never come, and everything else does.
-    let text = "{apiVersion: v1, kind: Config, current-context: c, contexts: [{name: c, context: {cluster: k, user: u}}], \
-                clusters: [{name: k, cluster: {server: 'http://127.0.0.1:9'}}], users: [{name: u, user: {}}]}";
-    fs::write(&kubeconfig, text).unwrap();
-    let mut command = as_pod(Path::new(PROGRAM));
-    command.args(["agent", "--node-name", "n", "--listen", "127.0.0.1:0", "--root", "/signal-trace", "--kubeconfig"]);
-    let (mut agent, ready) = start(command.arg(&kubeconfig), "ready: ");
+    let (mut agent, address, _) = start_agent(&[]);
     Status::of(agent.id()).is_confined(bpf_where_needed());
-    let address: SocketAddr = ready.rsplit(' ').next().unwrap().parse().unwrap();
     let running = container("trap 'exit 0' TERM; echo ready; while :; do sleep 0.05; done");
     // Found after privileges were given up: the hierarchy and procfs are read, and a table is written.
     let id = running.cgroup().id.0.to_string();
@@ -116,6 +108,43 @@ fn the_agent_answers() {
     assert!(page.contains("\nprocess_open_fds "), "{page}");
     kill_process(Pid::from_child(&agent), Kill::TERM).unwrap();
     assert!(agent.wait().unwrap().success(), "it ends as it is told to");
+}
+
+fn the_breaker_detaches() {
+    let (agent, address, said) = start_agent(&["--cpu-limit", "1"]);
+    let own_programs = || programs_of(agent.id());
+    assert!(own_programs() > 0);
+    let unready = "the kernel programs were detached";
+    // Every request costs it something: that is more than is allowed.
+    let deadline = Instant::now() + Duration::from_secs(90);
+    while !support::http::get(address, "/readyz").1.contains(unready) {
+        assert!(Instant::now() < deadline, "it never tripped: {}", said.text());
+        support::http::get(address, "/metrics");
+    }
+    assert_eq!(own_programs(), 0, "nothing is left in the kernel");
+    assert_eq!(support::http::get(address, "/healthz").0, 200, "a restart would load them again");
+    eventually(address, "/metrics", |page| page.contains("\nsignal_trace_detached 1\n"));
+    assert!(said.text().contains("% of a core over 30 s, and --cpu-limit is 1"), "{}", said.text());
+}
+
+/// Kernel programs that a process holds descriptors of.
+fn programs_of(pid: u32) -> usize {
+    let links = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten();
+    links.filter(|link| fs::read_link(link.path()).is_ok_and(|to| to.ends_with("anon_inode:bpf-prog"))).count()
+}
+
+/// An agent with the capabilities of a pod whose API server is not there: names never come, and everything else does.
+fn start_agent(more: &[&str]) -> (Ended, SocketAddr, Capture) {
+    let folder = tempfile::tempdir().unwrap();
+    let kubeconfig = folder.path().join("config");
+    let text = "{apiVersion: v1, kind: Config, current-context: c, contexts: [{name: c, context: {cluster: k, user: u}}], \
+                clusters: [{name: k, cluster: {server: 'http://127.0.0.1:9'}}], users: [{name: u, user: {}}]}";
+    fs::write(&kubeconfig, text).unwrap();
+    let mut command = as_pod(Path::new(PROGRAM));
+    command.args(["agent", "--node-name", "n", "--listen", "127.0.0.1:0", "--root", "/signal-trace"]).args(more);
+    let (agent, ready, said) = start(command.arg("--kubeconfig").arg(&kubeconfig), "ready: ");
+    let address = ready.rsplit(' ').next().unwrap().parse().unwrap();
+    (agent, address, said)
 }
 
 /// The page once it is as it should be.
@@ -308,8 +337,9 @@ fn child(command: &mut Command) -> (ExitStatus, String) {
     (output.status, String::from_utf8_lossy(&said).into_owned())
 }
 
-/// Starts it and waits for a line on standard error that begins like this; the line.
-fn start(command: &mut Command, beginning: &str) -> (Ended, String) {
+/// Starts it and waits for a line on standard error that begins like this; the line, and
+/// what is said after it.
+fn start(command: &mut Command, beginning: &str) -> (Ended, String, Capture) {
     let mut child = Ended(command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
     let mut said = BufReader::new(child.stderr.take().unwrap());
     let mut all = String::new();
@@ -318,8 +348,7 @@ fn start(command: &mut Command, beginning: &str) -> (Ended, String) {
         assert_ne!(said.read_line(&mut line).unwrap(), 0, "it ended before it was ready: {all}");
         if line.starts_with(beginning) {
             // Read on, so that it never waits for us.
-            Capture::start(said).unwrap();
-            return (child, line.trim().to_owned());
+            return (child, line.trim().to_owned(), Capture::start(said).unwrap());
         }
         all += &line;
     }
@@ -363,7 +392,7 @@ impl Watch {
         let deaf = container("sleep 1000 & echo ready; wait");
         // It ends by itself, so that no read waits for ever.
         let words = ["watch", "--json", "--once", "2", "--for", "60s", "--root", "/signal-trace"];
-        let (child, _) = start(command.args(words).args(more), "ready: ");
+        let (child, _, _) = start(command.args(words).args(more), "ready: ");
         Self { child, good, deaf }
     }
 

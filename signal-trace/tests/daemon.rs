@@ -2,6 +2,7 @@
 //!
 //! Needs root.
 
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,7 @@ use signal_trace::daemon::Daemon;
 use signal_trace::event::{ExitStatus, Signal};
 use signal_trace::judge::Spec;
 use signal_trace::judge::shutdown::{Confidence, Outcome, Shutdown};
-use signal_trace::kernel::Settings;
+use signal_trace::kernel::{Host, Settings};
 use signal_trace::sandbox::{Capture, Running, Sandbox};
 
 /// Bound of every wait: reached only where something is broken.
@@ -34,6 +35,52 @@ fn a_ring_that_overflows_makes_the_verdict_unknown() {
         assert_eq!(shutdown.confidence, Confidence::Partial);
         assert!(daemon.losses().ring_full > 0);
     });
+}
+
+#[test]
+fn a_program_that_the_kernel_skipped_makes_the_verdict_unknown() {
+    event_loop().block_on(async {
+        let proc = Proc::new();
+        let settings = Settings { host: Host { proc: proc.path(), ..Host::default() }, ..Settings::default() };
+        let mut daemon = Daemon::start(&settings, Forms::default()).expect("the programs load");
+        proc.set_skipped(0);
+        let running = start(&mut daemon, app(&["--ready", "--on", "TERM=exit:0"]));
+        proc.set_skipped(3);
+        running.init().signal(Signal::TERM).expect("init can be told");
+        let shutdown = verdict(&mut daemon, &running).await;
+        assert_eq!(shutdown.verdict.outcome, Outcome::Unknown, "{shutdown:#?}");
+        assert!(daemon.losses().program_skipped >= 3);
+    });
+}
+
+/// This machine's `/proc`, but for what the kernel counted of the programs of this process.
+struct Proc(tempfile::TempDir);
+
+impl Proc {
+    fn new() -> Self {
+        let proc = Self(tempfile::tempdir().expect("a folder"));
+        let own = proc.0.path().join("self");
+        std::fs::create_dir(&own).expect("a folder");
+        std::fs::create_dir(own.join("fdinfo")).expect("a folder");
+        for (from, to) in [("/proc", proc.path()), ("/proc/self", own)] {
+            for entry in std::fs::read_dir(from).expect("procfs").flatten() {
+                // What is made above stays.
+                let _ = std::os::unix::fs::symlink(entry.path(), to.join(entry.file_name()));
+            }
+        }
+        proc
+    }
+
+    fn path(&self) -> PathBuf {
+        self.0.path().to_owned()
+    }
+
+    fn set_skipped(&self, count: u64) {
+        for entry in std::fs::read_dir("/proc/self/fdinfo").expect("procfs").flatten() {
+            let file = self.path().join("self/fdinfo").join(entry.file_name());
+            std::fs::write(file, format!("recursion_misses:\t{count}\n")).expect("a file");
+        }
+    }
 }
 
 #[test]

@@ -171,6 +171,11 @@ fn the_event_loop_answers_what_is_tracked() {
     assert_eq!(asking.join().unwrap(), (200, "{\"containers\":[]}\n".to_owned()));
     site.questions.close();
     assert_eq!(get(address, "/debug/containers").0, 503);
+    for _ in 0..2 {
+        get(address, "/metrics");
+    }
+    let (_, page) = get(address, "/metrics");
+    assert!(page.contains("\nsignal_trace_refused_total{what=\"page_questions\"} 1\n"), "{page}");
 }
 
 #[test]

@@ -231,7 +231,7 @@ fn some_hours() -> Metrics {
     metrics.unattributed(Unattributed::NoPod);
     metrics.kube_event(KubeEvent::Written);
     metrics.connection_refused();
-    metrics.gauges(Gauges { open_shutdowns: 1, tracked_containers: 4, cached_pods: 3 });
+    metrics.gauges(Gauges { open_shutdowns: 1, tracked_containers: 4, cached_pods: 3, ..Gauges::default() });
     text(&metrics, at(80), Format::Text);
     text(&metrics, at(90), Format::Text);
     metrics

@@ -4,6 +4,7 @@
 //! and each branch hands values from one pure part to the next. What waits for the network (the event writer, the search
 //! for owners, the pages) are tasks of their own behind bounded queues, and never hold up a record of the kernel.
 
+mod breaker;
 mod look;
 pub mod options;
 pub mod scope;
@@ -16,11 +17,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use rustix::time::{ClockId, clock_gettime};
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::confine::{ConfineError, Extent};
 use crate::containers::Cgroup;
@@ -37,7 +39,8 @@ use crate::kube::owners::{self, Answer, Question};
 use crate::kube::pod::PodChange;
 use crate::kube::watch::PodWatch;
 use crate::report::http::{self, Limits, ListenError, Readiness, Recent, Server, Sources};
-use crate::report::metrics::{Build, Gauges, KernelEvent, LossReason, Metrics};
+use crate::report::metrics::{Build, Gauges, KernelEvent, LossReason, Metrics, Refused};
+use breaker::Breaker;
 use settings::{EventRule, Settings};
 use teller::{Teller, counts};
 
@@ -47,8 +50,6 @@ const OWNER_QUESTIONS: usize = 256;
 const PAGE_QUESTIONS: usize = 4;
 /// How often the agent's own numbers are brought up to date.
 const COUNT_EVERY: Duration = Duration::from_secs(1);
-/// How often the kernel is asked what it skipped, in the beat of the former.
-const SKIPS_EVERY: u32 = 10;
 /// What is still to be written when the agent is stopped has this long: it is gone within a second.
 const FAREWELL: Duration = Duration::from_millis(700);
 /// The same for who is reading a page.
@@ -61,6 +62,7 @@ const REVISION: &str = match option_env!("SIGNAL_TRACE_REVISION") {
 };
 
 const NOT_ATTACHED: &str = "the kernel programs are not attached";
+const DETACHED: &str = "the kernel programs were detached: they and the agent cost more than --cpu-limit allows";
 const NOT_LISTED: &str = "the pods of the node are not listed yet";
 
 /// Why the agent does not start.
@@ -84,7 +86,8 @@ pub enum AgentError {
 pub struct Agent {
     daemon: Daemon,
     counted: Counters,
-    beat: u32,
+    counted_pods: u64,
+    breaker: Breaker,
     bundles: Option<Bundles>,
     names: Attribution,
     held: Held,
@@ -111,8 +114,19 @@ impl Agent {
         kernel_log: Option<LogLevel>,
         roots: Vec<String>,
     ) -> Result<Self, AgentError> {
-        let Settings { node, kubeconfig, listen, access, scope, events: rule, metrics, bundles, proc, confine } =
-            settings;
+        let Settings {
+            node,
+            kubeconfig,
+            listen,
+            access,
+            scope,
+            events: rule,
+            metrics,
+            bundles,
+            proc,
+            cpu_limit,
+            confine,
+        } = settings;
         let build = Build { version: env!("CARGO_PKG_VERSION"), revision: REVISION };
         let metrics = Metrics::new(metrics, build, boot_time());
         let (readiness, recent) = (Readiness::lacking([NOT_ATTACHED, NOT_LISTED]), Recent::default());
@@ -163,7 +177,8 @@ impl Agent {
         Ok(Self {
             daemon,
             counted: Counters::default(),
-            beat: 0,
+            counted_pods: 0,
+            breaker: Breaker::new(cpu_limit),
             bundles,
             names: Attribution::default(),
             held: Held::default(),
@@ -244,6 +259,9 @@ impl Agent {
             }
             News::Shutdown(shutdown) => {
                 let mut released = Vec::new();
+                if self.held.is_full() {
+                    self.teller.metrics.refused(Refused::Waits, 1);
+                }
                 self.held.take(shutdown, &self.names, boot_time(), &mut released);
                 let now = moment();
                 for one in &released {
@@ -309,7 +327,7 @@ impl Agent {
                 Update::Owner { namespace, owner } => {
                     // One that finds no room is asked again with a later change of its pod.
                     if self.questions.try_send(Question { namespace, owner }).is_err() {
-                        debug!("too many questions about owners at once");
+                        self.teller.metrics.refused(Refused::OwnerQuestions, 1);
                     }
                 }
                 Update::Fault { pod, fault } => warn!(%pod, "{fault}: it is not heeded"),
@@ -343,26 +361,43 @@ impl Agent {
         if let Some(at) = counters.last_event.filter(|_| counters.last_event != self.counted.last_event) {
             metrics.last_event(SystemTime::now() - boot_time().since(at));
         }
+        metrics.refused(Refused::Cgroups, counters.refused_cgroups - self.counted.refused_cgroups);
+        metrics.refused(Refused::Pods, self.names.refused() - self.counted_pods);
+        self.counted_pods = self.names.refused();
         self.counted = counters;
         let losses = self.daemon.losses();
         metrics.lost(LossReason::RingFull, losses.ring_full);
         metrics.lost(LossReason::InitRingFull, losses.init_ring_full);
         metrics.lost(LossReason::MapFull, losses.map_full);
         metrics.lost(LossReason::ShortRecord, losses.short_record);
-        if self.beat.is_multiple_of(SKIPS_EVERY) {
-            match self.daemon.kernel().program_skips() {
-                Ok(skips) => metrics.lost(LossReason::ProgramSkipped, skips),
-                Err(error) => debug!(%error, "cannot read how often programs were skipped"),
-            }
-        }
-        self.beat = self.beat.wrapping_add(1);
+        metrics.lost(LossReason::ProgramSkipped, losses.program_skipped);
         let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         metrics.gauges(Gauges {
             open_shutdowns: number(self.daemon.open_windows()),
             tracked_containers: number(self.daemon.tracked()),
             cached_pods: number(self.names.pods()),
+            detached: self.breaker.tripped(),
+            program_time: self.daemon.tally().run_time,
         });
+        self.hold_cost();
     }
+
+    /// Lets go of the programs when all of this costs the node too much.
+    fn hold_cost(&mut self) {
+        let spent = processor_time() + self.daemon.tally().run_time;
+        let Some(excess) = self.breaker.note(boot_time(), spent) else { return };
+        error!("the kernel programs are detached, and nothing is traced until the agent is started anew: {excess}");
+        self.readiness.lost(DETACHED);
+        if let Err(error) = self.daemon.detach() {
+            error!(%error, "a kernel program cannot be detached: it goes when this process ends");
+        }
+    }
+}
+
+/// What all threads of this process spent.
+fn processor_time() -> Duration {
+    let spent = clock_gettime(ClockId::ProcessCPUTime);
+    Duration::try_from(spent).unwrap_or_default()
 }
 
 /// Gives up the privileges that were for starting.

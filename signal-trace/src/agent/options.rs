@@ -9,6 +9,9 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
+/// Fifty times what it takes on a busy node.
+pub(super) const CPU_LIMIT: u32 = 50;
+
 /// Every option; what is not set is not there. In the file each has the flag's name in camel case: `nodeName`.
 #[derive(Args, Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
@@ -89,6 +92,12 @@ pub struct Options {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub proc: Option<PathBuf>,
 
+    /// Percent of a core that the agent and its programs may take over half a minute; above it they are detached, and the
+    /// agent is not ready until it is started anew. 0 is no bound [default: 50]
+    #[arg(long, env = "SIGNAL_TRACE_CPU_LIMIT", value_name = "PERCENT")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu_limit: Option<u32>,
+
     /// Whether privileges are given up once the programs are attached: capabilities, files and system calls; false to look
     /// for a fault [default: true]
     #[arg(long, env = "SIGNAL_TRACE_CONFINE", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
@@ -118,6 +127,7 @@ impl Options {
             bundles: self.bundles.or(file.bundles),
             runtime_state: list(self.runtime_state, file.runtime_state),
             proc: self.proc.or(file.proc),
+            cpu_limit: self.cpu_limit.or(file.cpu_limit),
             confine: self.confine.or(file.confine),
         }
     }
@@ -133,6 +143,7 @@ impl Options {
             label_sets: Some(1000),
             bundles: Some(bundles),
             proc: Some("/proc".into()),
+            cpu_limit: Some(CPU_LIMIT),
             confine: Some(true),
             ..Self::default()
         })

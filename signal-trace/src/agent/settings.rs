@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-use super::options::Options;
+use super::options::{CPU_LIMIT, Options};
 use super::scope::{Scope, ScopeError};
 use crate::containers::bundles::Bundles;
 use crate::judge::shutdown::{Cause, Outcome, Verdict};
@@ -36,6 +36,8 @@ pub struct Settings {
     pub bundles: Option<Bundles>,
     /// The host's `/proc`.
     pub proc: PathBuf,
+    /// Percent of a core that may be taken; none for no bound.
+    pub cpu_limit: Option<u32>,
     /// Whether privileges are given up once the programs are attached.
     pub confine: bool,
 }
@@ -121,6 +123,7 @@ impl Settings {
             metrics: metrics::Settings { label_sets, pod_label, ..metrics::Settings::default() },
             bundles: (options.bundles == Some(true)).then(|| Bundles::with_state_in(&options.runtime_state)),
             proc: options.proc.unwrap_or_else(|| "/proc".into()),
+            cpu_limit: Some(options.cpu_limit.unwrap_or(CPU_LIMIT)).filter(|percent| *percent > 0),
             confine: options.confine != Some(false),
         })
     }
@@ -178,6 +181,7 @@ mod tests {
         assert_eq!((settings.node.as_str(), settings.listen.to_string().as_str()), ("host", "0.0.0.0:9469"));
         assert_eq!((settings.events, settings.access), (EventRule::AllBut(Vec::new()), Access::Loopback));
         assert!(settings.bundles.is_none(), "bundles hold secrets");
+        assert_eq!((settings.cpu_limit, settings.confine), (Some(50), true));
     }
 
     #[test]
@@ -212,6 +216,12 @@ mod tests {
         assert!(from(&path).unwrap_err().starts_with("the token in "));
         fs::write(&path, "s3cret\n").unwrap();
         assert_eq!(from(&path), Ok(Access::Bearer(Token::new("s3cret").unwrap())));
+    }
+
+    #[test]
+    fn zero_is_no_bound_on_the_processor() {
+        let none = settings(Options { cpu_limit: Some(0), ..Options::default() }).unwrap();
+        assert_eq!(none.cpu_limit, None);
     }
 
     #[test]

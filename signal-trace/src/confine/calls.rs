@@ -117,6 +117,8 @@ const OLD: &[c_long] = &[];
 
 /// `bpf` for the elements of a table that is open: look up, update, delete, next key.
 const TABLE_COMMANDS: [u64; 4] = [1, 2, 3, 4];
+/// `ioctl`: FIONBIO, FIOCLEX, TCGETS, TIOCGWINSZ. The C libraries disagree about the type of these numbers.
+const DEVICE_REQUESTS: [u64; 4] = [0x5421, 0x5451, 0x5401, 0x5413];
 const PR_SET_VMA: u64 = 0x5356_4d41;
 
 /// The filters cannot be made or are refused.
@@ -162,8 +164,7 @@ fn rules() -> Result<Rules, BackendError> {
     // A descriptor's owner would be signalled: it may not be set.
     let on_descriptors = [libc::F_DUPFD_CLOEXEC, libc::F_GETFD, libc::F_SETFD, libc::F_GETFL, libc::F_SETFL];
     rules.insert(libc::SYS_fcntl, one_of(1, on_descriptors.map(word))?);
-    let on_devices = [libc::FIONBIO, libc::FIOCLEX, libc::TCGETS, libc::TIOCGWINSZ];
-    rules.insert(libc::SYS_ioctl, one_of(1, on_devices.map(|request| request & 0xffff_ffff))?);
+    rules.insert(libc::SYS_ioctl, one_of(1, DEVICE_REQUESTS)?);
     rules.insert(libc::SYS_prctl, one_of(0, [word(libc::PR_SET_NAME), PR_SET_VMA])?);
     rules.insert(libc::SYS_bpf, one_of(0, TABLE_COMMANDS)?);
     let own_limits = SeccompRule::new(vec![condition(0, SeccompCmpOp::Eq, 0)?, pointer(2, 0)?])?;

@@ -10,22 +10,25 @@ mod error;
 mod load;
 mod memory;
 mod merge;
-mod misses;
 mod preflight;
 mod rings;
 mod tables;
+mod tally;
 
 use std::io;
 use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 
 use aya::Ebpf;
+use aya::programs::BtfTracePoint;
+pub use aya::programs::ProgramError;
 use rustix::time::{ClockId, clock_gettime};
 
 pub use self::error::{Forbidder, LoadError};
 pub use self::load::Settings;
 pub use self::preflight::{Examination, Host, Release, examine};
 pub use self::tables::{Losses, TableError};
+pub use self::tally::Tally;
 pub use aya_log::Level as LogLevel;
 pub use signal_trace_ebpf::Tracked;
 
@@ -176,14 +179,28 @@ impl Kernel {
         Ok(Losses { short_record: self.rings.refused(), ..self.tables.losses()? })
     }
 
-    /// How often the kernel skipped a program because it was already running on that CPU; 0 before Linux 5.12.
+    /// What the kernel counted of all programs together; of those that are still attached.
     ///
     /// # Errors
     ///
-    /// When the kernel refuses the call.
-    pub fn program_skips(&self) -> io::Result<u64> {
+    /// When procfs cannot be read.
+    pub fn tally(&self) -> io::Result<Tally> {
         let programs = self.ebpf.programs().filter_map(|(_, program)| program.fd().ok());
-        programs.map(|program| misses::recursion_misses(&self.proc, program.as_fd())).sum()
+        programs.map(|program| Tally::of(&self.proc, program.as_fd())).sum()
+    }
+
+    /// Lets go of every program for good: nothing runs in the kernel any more, and no record comes.
+    ///
+    /// # Errors
+    ///
+    /// When a program cannot be let go of; the others are.
+    pub fn detach(&mut self) -> Result<(), ProgramError> {
+        let mut failure = Ok(());
+        for (_, program) in self.ebpf.programs_mut() {
+            let detached = <&mut BtfTracePoint>::try_from(program).and_then(BtfTracePoint::unload);
+            failure = detached.and(failure);
+        }
+        failure
     }
 
     /// The programs that are attached, each by the name of its tracepoint.

@@ -22,16 +22,19 @@ pub struct Losses {
     pub map_full: u64,
     /// Bytes that were no record of this version.
     pub short_record: u64,
+    /// Times that the kernel skipped a program, as of the last time that it was asked.
+    pub program_skipped: u64,
 }
 
 impl Losses {
     /// Each reason by its name in every output, with its total.
-    pub fn by_reason(self) -> [(&'static str, u64); 4] {
+    pub fn by_reason(self) -> [(&'static str, u64); 5] {
         [
             ("ring_full", self.ring_full),
             ("init_ring_full", self.init_ring_full),
             ("map_full", self.map_full),
             ("short_record", self.short_record),
+            ("program_skipped", self.program_skipped),
         ]
     }
 }
@@ -124,6 +127,7 @@ impl Tables {
             init_ring_full: self.lost(Lost::InitRingFull)?,
             map_full: self.lost(Lost::MapFull)? + self.refused,
             short_record: 0,
+            program_skipped: 0,
         })
     }
 

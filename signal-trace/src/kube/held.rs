@@ -33,7 +33,7 @@ pub struct Held(VecDeque<(KernelTime, Box<Shutdown>)>);
 impl Held {
     /// Takes a verdict that just fell. A pod's sandbox makes none.
     pub fn take(&mut self, shutdown: Box<Shutdown>, index: &Attribution, now: KernelTime, out: &mut Vec<Released>) {
-        if self.0.len() >= MAX_HELD
+        if self.is_full()
             && let Some((_, oldest)) = self.0.pop_front()
         {
             self.settle(oldest, index, END_OF_TIME, out);
@@ -61,6 +61,11 @@ impl Held {
     /// How many wait.
     pub fn len(&self) -> usize {
         self.0.len()
+    }
+
+    /// Whether the oldest must go when another comes.
+    pub fn is_full(&self) -> bool {
+        self.0.len() >= MAX_HELD
     }
 
     /// Whether none waits.

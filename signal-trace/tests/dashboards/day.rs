@@ -272,6 +272,7 @@ fn own(agent: &Metrics, number: u64, second: u64, dice: &mut Dice) {
         open_shutdowns: count(dice.below(busy)),
         tracked_containers: count(30 + 9 * number + 2 * busy + dice.below(4)),
         cached_pods: count(24 + 7 * number + busy + dice.below(3)),
+        ..Gauges::default()
     });
 }
 

@@ -102,7 +102,7 @@ fn happen(site: &Site) -> f64 {
     site.metrics.lost(LossReason::RingFull, 3);
     site.metrics.unattributed(Unattributed::NoPod);
     site.metrics.kube_event(KubeEvent::Written);
-    site.metrics.gauges(Gauges { open_shutdowns: 1, tracked_containers: 2, cached_pods: 2 });
+    site.metrics.gauges(Gauges { open_shutdowns: 1, tracked_containers: 2, cached_pods: 2, ..Gauges::default() });
     stops + 1.0
 }
 

@@ -4,8 +4,9 @@ use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use signal_trace::event::{Event, EventKind, Signal};
-use signal_trace::kernel::{Kernel, LogLevel, Losses, Settings, boot_time};
+use signal_trace::event::{CgroupId, Event, EventKind, Signal};
+use signal_trace::kernel::{Kernel, LogLevel, Losses, Settings, TableError, Tracked, boot_time};
+use signal_trace_ebpf::{MAX_TRACKED, MAX_WINDOWS};
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::actor::{Actor, OWN_NAMESPACE};
@@ -52,6 +53,35 @@ fn a_flood_of_stop_signals_leaves_the_others_their_share() {
     assert_eq!(recorder.kernel().losses().unwrap(), Losses::default());
     until(|| stops(recorder.events(), &quiet) == 1);
     assert_eq!(stops(recorder.events(), &loud), FLOOD);
+}
+
+#[test]
+fn stop_signals_that_nobody_reads_in_time_are_counted() {
+    let settings = Settings { init_ring_bytes: TINY, ..Settings::default() };
+    let mut kernel = Recorder::load(&settings);
+    let container = Cgroup::new();
+    let init = init_of(&container, kernel.kernel(), |stage| stage.sleep());
+    // Nobody reads meanwhile.
+    until(|| {
+        init.signal(Signal::TERM);
+        kernel.kernel().losses().unwrap().init_ring_full > 0
+    });
+    let losses = kernel.kernel().losses().unwrap();
+    assert_eq!(Losses { init_ring_full: 0, ..losses }, Losses::default());
+}
+
+#[test]
+fn what_finds_no_room_in_a_table_is_named_and_counted() {
+    let mut recorder = Recorder::load(&Settings::default());
+    let kernel = recorder.kernel();
+    // No cgroup has such ids.
+    let ids = || (0..).map(|n| CgroupId(u64::MAX - n));
+    let entry = Tracked { root: 0, pid_ns_inode: 0, pid_ns_device: 0, init: 0 };
+    let full = ids().find_map(|id| kernel.track(id, entry).err()).unwrap();
+    assert!(matches!(full, TableError::Full { capacity: MAX_TRACKED, .. }), "{full}");
+    let full = ids().find_map(|id| kernel.open_window(id, boot_time()).err()).unwrap();
+    assert!(matches!(full, TableError::Full { capacity: MAX_WINDOWS, .. }), "{full}");
+    assert_eq!(kernel.losses().unwrap(), Losses { map_full: 2, ..Losses::default() });
 }
 
 #[test]

@@ -19,6 +19,8 @@ pub enum Alert {
     AgentDown,
     /// No agent answers.
     AgentsAbsent,
+    /// One agent let go of its programs.
+    AgentDetached,
     /// Records of the kernel are lost.
     KernelEventsLost,
     /// Shutdowns have no pod.
@@ -31,7 +33,7 @@ pub enum Alert {
 
 impl Alert {
     /// All of them: those about workloads, then those about nodes.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::StopSignalIgnored,
         Self::StopSignalNotForwarded,
         Self::ChildrenKilled,
@@ -39,6 +41,7 @@ impl Alert {
         Self::DeploysSlowed,
         Self::AgentDown,
         Self::AgentsAbsent,
+        Self::AgentDetached,
         Self::KernelEventsLost,
         Self::AttributionFailing,
         Self::EventWritesFailing,
@@ -55,6 +58,7 @@ impl Alert {
             Self::DeploysSlowed => "SignalTraceDeploysSlowed",
             Self::AgentDown => "SignalTraceAgentDown",
             Self::AgentsAbsent => "SignalTraceAgentsAbsent",
+            Self::AgentDetached => "SignalTraceAgentDetached",
             Self::KernelEventsLost => "SignalTraceKernelEventsLost",
             Self::AttributionFailing => "SignalTraceAttributionFailing",
             Self::EventWritesFailing => "SignalTraceEventWritesFailing",
@@ -72,6 +76,7 @@ pub(super) fn text(alert: Alert) -> &'static Text {
         Alert::DeploysSlowed => &DEPLOYS_SLOWED,
         Alert::AgentDown => &AGENT_DOWN,
         Alert::AgentsAbsent => &AGENTS_ABSENT,
+        Alert::AgentDetached => &AGENT_DETACHED,
         Alert::KernelEventsLost => &KERNEL_EVENTS_LOST,
         Alert::AttributionFailing => &ATTRIBUTION_FAILING,
         Alert::EventWritesFailing => &EVENT_WRITES_FAILING,
@@ -189,6 +194,19 @@ const AGENTS_ABSENT: Text = Text {
     event_reasons: &[],
     confirm: &["kubectl -n signal-trace get daemonsets,pods", "kubectl -n signal-trace get podmonitors -o yaml"],
     ignore: Some("Where signal-trace is not installed: do not load its rules there."),
+};
+
+const AGENT_DETACHED: Text = Text {
+    brief: "an agent let go of its kernel programs, as it cost too much",
+    meaning: "The agent and its programs took more of a processor than `cpuLimit` allows, so it detached them to spare the \
+              node. Shutdowns there are not seen until its pod is made anew.",
+    how: "A storm of forks, signals or control groups in containers, or a scraper that asks without a pause. Or a limit \
+          that was set too low.",
+    kernel: "`signal_trace_detached` is 1 for 5 minutes.",
+    fixes: &[fixes::STORM, fixes::CPU],
+    event_reasons: &[],
+    confirm: &["kubectl -n signal-trace logs POD | grep 'of a core'", "kubectl -n signal-trace delete pod POD"],
+    ignore: Some("During a load test, if the pod is made anew afterwards."),
 };
 
 const KERNEL_EVENTS_LOST: Text = Text {

@@ -16,8 +16,8 @@ use super::access::{Access, Denied};
 use super::connection::{Page, Visit};
 use super::{Question, Readiness, Recent};
 use crate::event::KernelTime;
-use crate::report::metrics::Metrics;
 use crate::report::metrics::format::Format;
+use crate::report::metrics::{Metrics, Refused};
 
 /// How long the event loop may take to answer.
 const ANSWER: Duration = Duration::from_secs(2);
@@ -110,7 +110,9 @@ async fn containers(
     }
     let (question, reply) = oneshot::channel();
     // A question that finds no room is dropped, and that is an answer too.
-    drop(site.questions.try_send(question));
+    if site.questions.try_send(question).is_err() {
+        site.metrics.refused(Refused::PageQuestions, 1);
+    }
     match timeout(ANSWER, reply).await {
         Ok(Ok(document)) => answer(StatusCode::OK, JSON, document),
         Ok(Err(_)) | Err(_) => {

@@ -27,7 +27,7 @@ use self::format::{Format, RenderError};
 use self::gate::Gate;
 pub use self::gate::Ticket;
 pub use self::labels::PodLabel;
-pub use self::names::{KernelEvent, KubeEvent, LossReason, Unattributed};
+pub use self::names::{KernelEvent, KubeEvent, LossReason, Refused, Unattributed};
 use self::own::Own;
 use self::page::Page;
 use self::process::Process;
@@ -79,6 +79,10 @@ pub struct Gauges {
     pub tracked_containers: u32,
     /// Pods in the cache.
     pub cached_pods: u32,
+    /// Whether the breaker let go of the programs.
+    pub detached: bool,
+    /// Time that the programs ran, where the kernel counts it.
+    pub program_time: Duration,
 }
 
 /// The numbers, shared.
@@ -155,6 +159,13 @@ impl Metrics {
     /// This became of a Kubernetes event.
     pub fn kube_event(&self, result: KubeEvent) {
         self.lock().own.kube_event(result);
+    }
+
+    /// So many of these found no room.
+    pub fn refused(&self, what: Refused, count: u64) {
+        if count > 0 {
+            self.lock().own.refused(what, count);
+        }
     }
 
     /// A connection to the metrics port was refused.

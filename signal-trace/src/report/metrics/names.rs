@@ -97,6 +97,22 @@ names! {
     }
 }
 
+names! {
+    /// What found no room within a bound of the agent, beside what other metrics count.
+    Refused {
+        /// A cgroup, so that its container is not followed.
+        Cgroups = "cgroups",
+        /// A pod or a container of one: its shutdowns have no names.
+        Pods = "pods",
+        /// The wait of a verdict for its names: it was told without.
+        Waits = "waits",
+        /// A question to the API server whose a pod is: asked again with a later change of it.
+        OwnerQuestions = "owner_questions",
+        /// A request for /debug/containers.
+        PageQuestions = "page_questions",
+    }
+}
+
 impl From<&EventKind> for KernelEvent {
     fn from(kind: &EventKind) -> Self {
         match kind {

@@ -7,7 +7,7 @@ use super::held::{Change, Durations, Held};
 use super::labels::One;
 use super::page::{Page, Samples};
 use super::workloads::Totals;
-use super::{Gauges, KernelEvent, KubeEvent, LossReason, Unattributed};
+use super::{Gauges, KernelEvent, KubeEvent, LossReason, Refused, Unattributed};
 use crate::event::KernelTime;
 
 /// Edges of `kill_to_exit_seconds`: a killed process is gone at once, or hangs in the kernel.
@@ -21,6 +21,7 @@ pub(super) struct Own {
     kernel_events_lost: [Total; LossReason::ALL.len()],
     unattributed: [Held<u64>; Unattributed::ALL.len()],
     kube_events: [Held<u64>; KubeEvent::ALL.len()],
+    refused: [Held<u64>; Refused::ALL.len()],
     series_refused: Total,
     early_increments: Total,
     connections_refused: Held<u64>,
@@ -45,6 +46,7 @@ impl Own {
             kernel_events_lost: LossReason::ALL.map(|_| Total::new(gate, now)),
             unattributed: Unattributed::ALL.map(|_| Held::new(0, gate, now)),
             kube_events: KubeEvent::ALL.map(|_| Held::new(0, gate, now)),
+            refused: Refused::ALL.map(|_| Held::new(0, gate, now)),
             series_refused: Total::new(gate, now),
             early_increments: Total::new(gate, now),
             connections_refused: Held::new(0, gate, now),
@@ -83,6 +85,11 @@ impl Own {
         self.note(change);
     }
 
+    pub(super) fn refused(&mut self, what: Refused, count: u64) {
+        let change = self.refused[what as usize].add(count);
+        self.note(change);
+    }
+
     pub(super) fn connection_refused(&mut self) {
         let change = self.connections_refused.add(1);
         self.note(change);
@@ -96,9 +103,11 @@ impl Own {
     pub(super) fn settle(&mut self, workloads: Totals, gate: &Gate, now: KernelTime, hold: Duration) {
         let change = self.kill_to_exit.settle(gate, now, hold);
         self.note(change);
-        let Self { kernel_events, kernel_events_lost, unattributed, kube_events, connections_refused, .. } = self;
+        let Self { kernel_events, kernel_events_lost, unattributed, kube_events, refused, connections_refused, .. } =
+            self;
         let totals = kernel_events_lost.iter_mut().chain([&mut self.series_refused]).map(|total| &mut total.series);
-        let counters = kernel_events.iter_mut().chain(unattributed).chain(kube_events).chain([connections_refused]);
+        let counters = kernel_events.iter_mut().chain(unattributed).chain(kube_events);
+        let counters = counters.chain(refused).chain([connections_refused]);
         let early = totals.chain(counters).filter_map(|series| match series.settle(gate, now, hold) {
             Change::None | Change::Shown => None,
             Change::ShownEarly => Some(1),
@@ -119,6 +128,7 @@ impl Own {
         page.kernel_events_lost = lost.map(|(name, total)| (One("reason", name), *total.series.shown())).collect();
         page.unattributed_shutdowns = named("reason", Unattributed::ALL.map(Unattributed::name), &self.unattributed);
         page.kube_events = named("result", KubeEvent::ALL.map(KubeEvent::name), &self.kube_events);
+        page.refused = named("what", Refused::ALL.map(Refused::name), &self.refused);
         page.gauges = self.gauges;
         page.series_refused = *self.series_refused.series.shown();
         page.early_increments = *self.early_increments.series.shown();

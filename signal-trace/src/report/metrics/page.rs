@@ -43,8 +43,11 @@ pub(super) struct Page {
     pub(super) unattributed_shutdowns: Samples<One, u64>,
     /// `signal_trace_kube_events_total`: Kubernetes events, by what became of them.
     pub(super) kube_events: Samples<One, u64>,
-    /// `signal_trace_open_shutdowns`, `signal_trace_tracked_containers` and `signal_trace_cached_pods`.
+    /// `signal_trace_open_shutdowns`, `signal_trace_tracked_containers`, `signal_trace_cached_pods`,
+    /// `signal_trace_detached` and `signal_trace_program_seconds_total`.
     pub(super) gauges: Gauges,
+    /// `signal_trace_refused_total`: what found no room within a bound, by what it was.
+    pub(super) refused: Samples<One, u64>,
     /// `signal_trace_series_refused_total`: times that a label set found no room and counted under `_other`.
     pub(super) series_refused: u64,
     /// `signal_trace_early_increments_total`: series that showed an increment before their 0 had been scraped.
@@ -105,10 +108,17 @@ impl Page {
         counters(encoder, text, None, &self.unattributed_shutdowns)?;
         let text = ("kube_events", "Kubernetes events about shutdowns, by what became of them.");
         counters(encoder, text, None, &self.kube_events)?;
-        let Gauges { open_shutdowns, tracked_containers, cached_pods } = &self.gauges;
+        let Gauges { open_shutdowns, tracked_containers, cached_pods, detached, program_time } = &self.gauges;
         gauge(encoder, ("open_shutdowns", "Containers that are being stopped now."), None, open_shutdowns)?;
         gauge(encoder, ("tracked_containers", "Containers that are watched now."), None, tracked_containers)?;
         gauge(encoder, ("cached_pods", "Pods whose names are known now."), None, cached_pods)?;
+        let text = ("detached", "1 once the kernel programs were let go of because they and the agent cost too much.");
+        gauge(encoder, text, None, &u32::from(*detached))?;
+        let text = ("program", "Time spent in the kernel programs; 0 unless kernel.bpf_stats_enabled is set.");
+        let mut spent = describe(encoder, text, Some(&Unit::Seconds), MetricType::Counter)?;
+        spent.encode_counter::<NoLabelSet, _, f64>(&program_time.as_secs_f64(), None)?;
+        let text = ("refused", "What found no room within a bound of the agent, by what it was.");
+        counters(encoder, text, None, &self.refused)?;
         let text = ("series_refused", "Times that a label set found no room and was counted under _other.");
         counter(encoder, text, &self.series_refused)?;
         let text = ("early_increments", "Series that showed an increment before their 0 had been scraped.");
