@@ -49,7 +49,8 @@ fn outcome(case: Case<'_>) -> Outcome {
     } else if crashed(e) {
         Outcome::Crashed
     } else if default_action(e) {
-        Outcome::DiedOnSignal
+        // An earlier stop signal may be among what was lost, and may have been handled.
+        if e.lost { Outcome::Unknown } else { Outcome::DiedOnSignal }
     } else if e.init.exit.is_none() || (e.init.killed() && !e.rebooted) {
         Outcome::Unknown
     } else if e.members().any(|m| m.party.killed()) {

@@ -48,6 +48,7 @@ timelines! {
     gunicorn,
     handler_crashes,
     handler_slower_than_grace,
+    handler_that_is_good_for_once,
     hang_up_handled_and_sent_again,
     haproxy,
     helpers_end_with_init,
