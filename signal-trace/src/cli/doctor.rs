@@ -1,17 +1,18 @@
 //! `signal-trace doctor`: says whether this machine or pod is fit to trace, what is lacking, and how to mend it.
 
+pub(super) mod bundle;
+
 use std::path::{Path, PathBuf};
 use std::process::{ExitCode, Stdio};
 
 use anyhow::Context as _;
 use clap::Args;
-use serde::Serialize;
 
+use self::bundle::{Bundle, Recorded};
 use super::demo::cases::{CASES, Shells};
 use super::demo::play;
 use super::output::wall_clock;
 use super::runtime;
-use crate::audit::render::visible_json;
 use crate::audit::write::put_all;
 use crate::containers::path::Forms;
 use crate::daemon::{Daemon, StartError};
@@ -20,6 +21,7 @@ use crate::doctor::render::{Findings, write};
 use crate::doctor::{Check, Level, is_ready, machine};
 use crate::judge::shutdown::Shutdown;
 use crate::kernel::Settings;
+use crate::recording::Recorder;
 use crate::report::json::Record;
 use crate::report::style::Style;
 use crate::report::text::verdict_name;
@@ -39,17 +41,9 @@ pub struct Doctor {
     #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
 
-    /// Write a support bundle: the findings and the records of the self-test, without names of this machine
+    /// Write a support bundle: the findings, and the self-test to `replay` elsewhere, without names of this machine
     #[arg(long, value_name = "FILE")]
     bundle: Option<PathBuf>,
-}
-
-/// What a support bundle holds.
-#[derive(Serialize)]
-struct Bundle<'c> {
-    schema: &'static str,
-    findings: Findings<'c>,
-    records: Vec<Record>,
 }
 
 impl Doctor {
@@ -62,16 +56,15 @@ impl Doctor {
         let settings = Settings::default();
         let mut checks = machine::look(&settings, Path::new("/"), jiff::Timestamp::now());
         let runtime = runtime()?;
-        let mut records = Vec::new();
+        let (mut records, recorded) = (Vec::new(), Recorded::default());
         if is_ready(&checks) {
-            checks.extend(runtime.block_on(self_test(&settings, &mut records)));
+            checks.extend(runtime.block_on(self_test(&settings, &mut records, &recorded)));
         }
         checks.push(runtime.block_on(api::look(self.cluster())));
 
         if let Some(path) = &self.bundle {
-            let bundle = Bundle { schema: "signal-trace.dev/bundle/v1", findings: Findings::new(&checks), records };
-            let Ok(text) = visible_json(&bundle) else { anyhow::bail!("cannot write the bundle") };
-            put_all(vec![(Some(path.clone()), text)])?;
+            let bundle = Bundle::new(Findings::new(&checks), records, &recorded)?;
+            put_all(vec![(Some(path.clone()), bundle.text()?)])?;
         }
         if self.json {
             println!("{}", serde_json::to_string(&Findings::new(&checks)).context("cannot write the findings")?);
@@ -93,8 +86,12 @@ impl Doctor {
 }
 
 /// Loads the programs, stops containers of our own, and holds the verdicts against the truth.
-async fn self_test(settings: &Settings, records: &mut Vec<Record>) -> Vec<Check> {
-    let mut daemon = match Daemon::start(settings, Forms::default()) {
+async fn self_test(settings: &Settings, records: &mut Vec<Record>, recorded: &Recorded) -> Vec<Check> {
+    let recorder = match Recorder::start(recorded.clone(), &bundle::header()) {
+        Ok(recorder) => recorder,
+        Err(error) => return vec![Check::failed("recording", &error)],
+    };
+    let mut daemon = match Daemon::start_recording(settings, Forms::default(), Some(recorder)) {
         Ok(daemon) => daemon,
         Err(StartError::Kernel(error)) => return vec![Check::failed("programs", &error)],
         Err(error) => return vec![Check::failed("programs", &error)],
@@ -139,5 +136,5 @@ fn not_tested(error: &anyhow::Error) -> Check {
 
 /// Without the machine's name; the containers are our own.
 fn redacted(shutdown: &Shutdown) -> Record {
-    Record::new(shutdown, "node", wall_clock())
+    Record::new(shutdown, bundle::NODE, wall_clock())
 }

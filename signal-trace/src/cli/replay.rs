@@ -4,12 +4,13 @@
 //! same renderers, with the node and the clock of the recording.
 
 use std::fs::File;
-use std::io::{self, BufReader};
+use std::io::{self, BufRead, BufReader, Cursor};
 use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::Args;
 
+use super::doctor::bundle::recording_in;
 use super::filter::Filter;
 use super::output::Output;
 use crate::judge::{self, Judge};
@@ -18,7 +19,7 @@ use crate::recording::Recording;
 /// Judge again what `watch --record` has recorded.
 #[derive(Debug, Args)]
 pub struct Replay {
-    /// The recording
+    /// The recording, or a support bundle of `doctor`
     file: PathBuf,
 
     /// One JSON object a line instead of text
@@ -39,7 +40,8 @@ impl Replay {
     pub fn run(&self) -> anyhow::Result<()> {
         let name = self.file.display().to_string().escape_debug().to_string();
         let file = File::open(&self.file).with_context(|| format!("cannot open {name}"))?;
-        let recording = Recording::open(BufReader::new(file)).with_context(|| name.clone())?;
+        let recording = lines_of(BufReader::new(file)).with_context(|| name.clone())?;
+        let recording = Recording::open(recording).with_context(|| name.clone())?;
         let clock = recording.header().clock();
         let mut output = if self.json { Output::json(recording.header().node.clone()) } else { Output::text() };
         let (mut judge, mut out) = (Judge::default(), Vec::new());
@@ -61,6 +63,16 @@ impl Replay {
         eprintln!("{}", closing_line(shutdowns, judge.open_windows()));
         Ok(())
     }
+}
+
+/// The lines of a recording: the file's own, or those in a support bundle, which is one document of many lines.
+fn lines_of(mut file: BufReader<File>) -> anyhow::Result<Box<dyn BufRead>> {
+    let start = file.fill_buf().context("cannot read it")?;
+    let first = start.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    if first.trim_ascii() != b"{" {
+        return Ok(Box::new(file));
+    }
+    Ok(Box::new(Cursor::new(recording_in(file)?)))
 }
 
 fn closing_line(shutdowns: u64, open: usize) -> String {
