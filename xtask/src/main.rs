@@ -72,7 +72,7 @@ enum Verb {
     /// Make what is generated below `deploy/` and `docs/` anew: manifests from the chart, runbooks and the reference of
     /// metrics from the code.
     Deploy,
-    /// Draw pictures of the dashboards, as the readme shows them: with a browser, and from what a real Prometheus answers.
+    /// Draw pictures of the dashboards, from what a real Prometheus answers, and of the audit's report, with a browser.
     Previews,
     /// Make the container image, without a container engine: an OCI archive with one static binary, and a bill of
     /// materials.

@@ -1,5 +1,6 @@
-//! `previews`: pictures of the dashboards, from a real Prometheus with a made day in it, by a browser without a window.
-//! The day and the page are the product's own test; here is only what they need and where the pictures go.
+//! `previews`: pictures of the dashboards, from a real Prometheus with a made day in it, and of the audit's report, by a
+//! browser without a window. What is drawn is the product's own tests; here is only what they need and where the pictures
+//! go.
 
 use std::path::Path;
 
@@ -27,7 +28,8 @@ fn draw(directory: &str) -> Result<()> {
     let pictures = machine::workspace().join(Path::new(directory));
     let mut cargo = machine::cargo();
     cargo.env("PREVIEWS", &pictures).args(["test", "--quiet", "--workspace", "--exclude", "signal-trace-ebpf"]);
-    child::show(cargo.args(["--test", "dashboards", "every_panel_has_a_day_to_draw"]))?;
+    cargo.args(["--test", "dashboards", "--test", "page", "--", "every_panel_has_a_day_to_draw"]);
+    child::show(cargo.arg("the_page_can_be_read_by_everybody"))?;
     anstream::println!("{0}drawn{0:#} {1}", child::GOOD, pictures.display());
     Ok(())
 }

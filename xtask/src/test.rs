@@ -25,6 +25,8 @@ const CONTAINERD: &str = "containerd";
 const ENGINE: &str = "check_image";
 /// The one that needs a cluster.
 const CLUSTER: &str = "kube_api";
+/// The one that needs a browser.
+const BROWSER: &str = "page";
 
 type Work = fn(&Toolchain) -> Result<()>;
 
@@ -92,7 +94,7 @@ fn steps(scope: Scope) -> Vec<(&'static str, Work)> {
         ("zoo on Debian's kernels", |_| zoo::run(&zoo::Options::guests())),
         ("Kubernetes, all cases and faults", |_| e2e::run(&e2e::Options::all())),
         ("Kubernetes, with the chart", |_| e2e::run(&e2e::Options::chart())),
-        ("pictures of the dashboards", |_| previews::check()),
+        ("pictures of the dashboards and the report", |_| previews::check()),
         ("audit of a large fleet", |_| fleet::run(&fleet::Options::default())),
         ("benchmarks", |_| crate::bench::run(&["kernel".to_owned()])),
     ];
@@ -124,7 +126,7 @@ fn on_this_kernel(toolchain: &Toolchain) -> Result<()> {
     // As cargo finds them: a file each, or a directory with a `main.rs`.
     let tests = paths.iter().filter(|path| path.extension() == Some(OsStr::new("rs")) || path.join("main.rs").exists());
     let names = tests.filter_map(|path| Some(path.file_stem()?.to_string_lossy().into_owned()));
-    let mut names: Vec<_> = names.filter(|name| ![CONTAINERD, ENGINE, CLUSTER].contains(&&**name)).collect();
+    let mut names: Vec<_> = names.filter(|name| ![CONTAINERD, ENGINE, CLUSTER, BROWSER].contains(&&**name)).collect();
     names.sort();
     integration(toolchain, &names)
 }

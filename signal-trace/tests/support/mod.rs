@@ -2,6 +2,7 @@
 
 #![expect(dead_code, reason = "every test binary uses its own part of this")]
 
+pub(crate) mod browser;
 pub(crate) mod http;
 pub(crate) mod prometheus;
 

@@ -81,6 +81,7 @@ pub(crate) fn coverage(coverage: &Coverage) -> String {
     let mut parts = Vec::new();
     match (coverage.agents, coverage.nodes) {
         (Some(agents), Some(nodes)) => parts.push(format!("{agents} of {nodes} nodes watched")),
+        (Some(1), None) => parts.push("1 node seen, of how many is not known".to_owned()),
         (Some(agents), None) => parts.push(format!("{agents} nodes seen, of how many is not known")),
         (None, _) => parts.push("which nodes were watched is not known".to_owned()),
     }
