@@ -14,6 +14,7 @@ pub mod instance;
 pub mod judge;
 pub mod kernel;
 pub mod kube;
+mod memory;
 mod pattern;
 pub mod policy;
 pub mod recording;

@@ -38,6 +38,7 @@ use crate::kube::held::Held;
 use crate::kube::owners::{self, Answer, Question};
 use crate::kube::pod::PodChange;
 use crate::kube::watch::PodWatch;
+use crate::memory;
 use crate::report::http::{self, Limits, ListenError, Readiness, Recent, Server, Sources};
 use crate::report::metrics::{Build, Gauges, KernelEvent, LossReason, Metrics, Refused};
 use breaker::Breaker;
@@ -293,13 +294,16 @@ impl Agent {
     }
 
     fn pods(&mut self, change: PodChange) {
-        if matches!(change, PodChange::Relisted(_)) {
-            self.readiness.gained(NOT_LISTED);
-        }
+        let listed = matches!(change, PodChange::Relisted(_));
         let mut updates = Vec::new();
         self.names.handle(change, moment(), &mut updates);
         self.follow(updates);
         self.release();
+        if listed {
+            self.readiness.gained(NOT_LISTED);
+            // From here on only changes come, and little of the program is needed for them.
+            memory::forget_start();
+        }
     }
 
     fn owner(&mut self, answer: &Answer) {

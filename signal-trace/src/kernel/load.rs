@@ -12,8 +12,8 @@ use rustix::process::{Resource, Rlimit, setrlimit};
 use signal_trace_ebpf::{BULK_RING_BYTES, INIT_RING_BYTES, Offsets};
 
 use super::error::{Forbidder, LoadError};
-use super::memory;
 use super::preflight::{Examination, Host, examine};
+use crate::memory;
 
 /// The programs, each named after the tracepoint that it runs on. Attached in this order: what makes and ends cgroups
 /// before what happens in them.

@@ -8,7 +8,6 @@ pub mod btf;
 pub mod decode;
 mod error;
 mod load;
-mod memory;
 mod merge;
 mod preflight;
 mod rings;
