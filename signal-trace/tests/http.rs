@@ -6,10 +6,16 @@ mod support;
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{IpAddr, TcpStream};
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use signal_trace::judge::shutdown::{Cause, Outcome};
-use signal_trace::report::http::{Access, Limits, Server, Token};
+use signal_trace::report::http::{Access, Limits, Server, Tls, Token};
 use signal_trace::report::metrics::format::Format;
 use support::http::{Site, clock, connect, exchange, get, get_with, status};
 use support::{ALICE, container, lines, page, stop, waited_in_vain};
@@ -163,6 +169,85 @@ fn with_a_token_what_names_processes_is_for_its_bearer() {
 }
 
 #[test]
+fn with_a_token_for_all_only_probes_are_answered_without() {
+    let access = Access::BearerForAll(Token::new("s3cret").unwrap());
+    let site = Site::start(LOOPBACK, access, Limits::default());
+    for path in ["/metrics", "/shutdowns", "/debug/containers"] {
+        let (code, head, body) = get_with(site.address, path, "Authorization: Bearer wrong\r\n");
+        assert!(code == 401 && head.contains("www-authenticate: Bearer\r\n"), "{path}: {head}");
+        assert!(!String::from_utf8(body).unwrap().contains("signal_trace_"), "{path}");
+    }
+    assert_eq!(get_with(site.address, "/metrics", "Authorization: Bearer s3cret\r\n").0, 200);
+    assert_eq!(get(site.address, "/healthz").0, 200);
+    assert_eq!(get(site.address, "/readyz").0, 503);
+}
+
+#[test]
+fn over_tls_pages_answer_and_scrapes_count() {
+    let (folder, tls) = certificate();
+    let site = Site::start_over(LOOPBACK, Access::Loopback, Limits { pages: 1, ..Limits::default() }, Some(tls));
+    let get = |path: &str| {
+        let mut stream = over_tls(folder.path(), connect(site.address));
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    assert!(get("/healthz").ends_with("\r\n\r\nok\n"));
+    site.metrics.shutdown(&waited_in_vain(&container("cart", 1)), clock());
+    let counted = |page: &str| page.contains("cause=\"not_forwarded\"} 1\n");
+    assert!(!counted(&get("/metrics")));
+    assert!(counted(&get("/metrics")), "that page arrived, so its zeros were seen");
+    let mut clear = connect(site.address);
+    clear.write_all(b"GET /metrics HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
+    let mut answer = Vec::new();
+    let _ = clear.read_to_end(&mut answer);
+    assert!(answer.len() < 16 && !answer.starts_with(b"HTTP"), "nothing is told in the clear: {answer:?}");
+}
+
+#[test]
+fn a_handshake_that_never_ends_is_cut_off() {
+    let (_folder, tls) = certificate();
+    let limits = Limits { header: Duration::from_millis(300), ..Limits::default() };
+    let site = Site::start_over(LOOPBACK, Access::Loopback, limits, Some(tls));
+    // The beginning of a record that is long.
+    let mut stream = connect(site.address);
+    stream.write_all(&[0x16, 0x03, 0x01, 0x20, 0x00]).unwrap();
+    assert!(drip(&mut stream));
+}
+
+#[test]
+fn a_certificate_without_its_key_is_named() {
+    let (folder, _) = certificate();
+    let (certificate, other) = (folder.path().join("tls.crt"), folder.path().join("other.key"));
+    openssl(&format!("genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out {}", other.display()));
+    let unfit = Tls::new(certificate.clone(), other).unwrap_err().to_string();
+    assert!(unfit.contains("do not go together"), "{unfit}");
+    let none = Tls::new(certificate.clone(), certificate).unwrap_err().to_string();
+    assert!(none.starts_with("cannot read the private key in "), "{none}");
+}
+
+#[test]
+fn a_flood_of_heads_leaves_room_for_who_comes_after_it() {
+    let limits = Limits { connections: 8, header: Duration::from_millis(300), ..Limits::default() };
+    let site = local(limits);
+    let flood: Vec<_> = (0..100)
+        .map(|_| {
+            let mut stream = TcpStream::connect(site.address).unwrap();
+            // Those that found no place are closed already.
+            let _ = stream.write_all(format!("GET / HTTP/1.1\r\n{}", "X: y\r\n".repeat(80)).as_bytes());
+            stream
+        })
+        .collect();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while closed_early(&site) {
+        assert!(Instant::now() < deadline, "the flood has the places for ever");
+    }
+    drop(flood);
+    assert_eq!(get(site.address, "/healthz").0, 200);
+}
+
+#[test]
 fn the_event_loop_answers_what_is_tracked() {
     let mut site = local(Limits::default());
     let address = site.address;
@@ -257,6 +342,37 @@ fn an_address_that_is_taken_is_named() {
 
 fn local(limits: Limits) -> Site {
     Site::start(LOOPBACK, Access::Loopback, limits)
+}
+
+/// A certificate for `localhost` in a folder, and what serves it.
+fn certificate() -> (tempfile::TempDir, Tls) {
+    let folder = tempfile::tempdir().unwrap();
+    let (certificate, key) = (folder.path().join("tls.crt"), folder.path().join("tls.key"));
+    openssl(&format!(
+        "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost \
+         -addext subjectAltName=DNS:localhost -addext basicConstraints=critical,CA:FALSE \
+         -keyout {} -out {}",
+        key.display(),
+        certificate.display()
+    ));
+    let tls = Tls::new(certificate, key).unwrap();
+    (folder, tls)
+}
+
+fn openssl(words: &str) {
+    let output = Command::new("openssl").args(words.split_ascii_whitespace()).output().unwrap();
+    assert!(output.status.success(), "openssl {words}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// The client's side of TLS, which trusts that certificate alone.
+fn over_tls(folder: &Path, stream: TcpStream) -> StreamOwned<ClientConnection, TcpStream> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(folder.join("tls.crt")).unwrap()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let config = builder.with_root_certificates(roots).with_no_client_auth();
+    let connection = ClientConnection::new(Arc::new(config), "localhost".try_into().unwrap()).unwrap();
+    StreamOwned::new(connection, stream)
 }
 
 /// Whether the peer closes while it is fed a byte now and then.

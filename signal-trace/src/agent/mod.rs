@@ -14,6 +14,7 @@ mod teller;
 use std::future::pending;
 use std::io;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -40,6 +41,7 @@ use crate::kube::pod::PodChange;
 use crate::kube::watch::PodWatch;
 use crate::memory;
 use crate::report::http::{self, Limits, ListenError, Readiness, Recent, Server, Sources};
+use crate::report::http::{self, Access, Limits, ListenError, Readiness, Recent, Server, Sources, Tls, TlsError};
 use crate::report::metrics::{Build, Gauges, KernelEvent, LossReason, Metrics, Refused};
 use breaker::Breaker;
 use settings::{EventRule, Settings};
@@ -75,6 +77,9 @@ pub enum AgentError {
     /// The port.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// Its certificate.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// Tracing.
     #[error(transparent)]
     Trace(#[from] StartError),
@@ -120,6 +125,7 @@ impl Agent {
             kubeconfig,
             listen,
             access,
+            tls,
             scope,
             events: rule,
             metrics,
@@ -139,8 +145,9 @@ impl Agent {
             questions: ask_for_page,
             clock: boot_time,
         };
-        let limits = Limits { drain: LAST_PAGE, ..Limits::default() };
-        let server = Server::bind(listen, access, sources, limits).await?;
+        let tls_folders = tls.iter().flat_map(|(certificate, key)| [certificate, key]).filter_map(|file| file.parent());
+        let tls_folders: Vec<_> = tls_folders.map(Path::to_owned).collect();
+        let server = bind(listen, access, tls, sources).await?;
         let address = server.address();
         let clients = Clients::connect(kubeconfig.as_deref()).await?;
 
@@ -152,7 +159,8 @@ impl Agent {
         };
         let daemon = Daemon::start(&kernel, forms)?;
         if confine {
-            give_up(&daemon, &clients, bundles.as_ref())?;
+            let reads = clients.reads.iter().cloned().chain(tls_folders);
+            give_up(&daemon, &clients, reads.chain(bundles.iter().flat_map(Bundles::folders)))?;
         }
         readiness.gained(NOT_ATTACHED);
 
@@ -404,15 +412,30 @@ fn processor_time() -> Duration {
     Duration::try_from(spent).unwrap_or_default()
 }
 
+/// Takes the port, and reads the certificate if there is to be one.
+async fn bind(
+    listen: SocketAddr,
+    access: Access,
+    tls: Option<(PathBuf, PathBuf)>,
+    sources: Sources,
+) -> Result<Server, AgentError> {
+    let tls = tls.map(|(certificate, key)| Tls::new(certificate, key)).transpose()?;
+    let limits = Limits { drain: LAST_PAGE, ..Limits::default() };
+    let server = Server::bind(listen, access, sources, limits).await?;
+    Ok(match tls {
+        Some(tls) => server.over(tls),
+        None => server,
+    })
+}
+
 /// Gives up the privileges that were for starting.
-fn give_up(daemon: &Daemon, clients: &Clients, bundles: Option<&Bundles>) -> Result<(), ConfineError> {
+fn give_up(daemon: &Daemon, clients: &Clients, reads: impl IntoIterator<Item = PathBuf>) -> Result<(), ConfineError> {
     let extent = if clients.runs_programs {
         warn!("the kubeconfig has a program make its credentials: system calls and files are not confined");
         Extent::Capabilities
     } else {
         Extent::All
     };
-    let reads = clients.reads.iter().cloned().chain(bundles.into_iter().flat_map(Bundles::folders));
     let confined = daemon.confine(extent, reads)?;
     info!("privileges were given up; left are {confined}");
     Ok(())

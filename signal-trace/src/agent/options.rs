@@ -36,6 +36,27 @@ pub struct Options {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token_file: Option<PathBuf>,
 
+    /// Whether /metrics asks for that token too; probes never do [default: false]
+    #[arg(
+        long,
+        env = "SIGNAL_TRACE_TOKEN_FOR_METRICS",
+        value_name = "BOOL",
+        num_args = 0..=1,
+        default_missing_value = "true"
+    )]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_for_metrics: Option<bool>,
+
+    /// A certificate with its chain, in PEM: then all pages are served over TLS alone. It is read again as it is renewed
+    #[arg(long, env = "SIGNAL_TRACE_TLS_CERTIFICATE", value_name = "FILE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_certificate: Option<PathBuf>,
+
+    /// The certificate's private key, in PEM
+    #[arg(long, env = "SIGNAL_TRACE_TLS_KEY", value_name = "FILE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_key: Option<PathBuf>,
+
     /// Only pods of this namespace; * stands for any text. Repeatable
     #[arg(long = "namespace", env = "SIGNAL_TRACE_NAMESPACES", value_delimiter = ',', value_name = "NAME")]
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -117,6 +138,9 @@ impl Options {
             kubeconfig: self.kubeconfig.or(file.kubeconfig),
             listen: self.listen.or(file.listen),
             token_file: self.token_file.or(file.token_file),
+            token_for_metrics: self.token_for_metrics.or(file.token_for_metrics),
+            tls_certificate: self.tls_certificate.or(file.tls_certificate),
+            tls_key: self.tls_key.or(file.tls_key),
             namespaces: list(self.namespaces, file.namespaces),
             exclude_namespaces: list(self.exclude_namespaces, file.exclude_namespaces),
             pod_selector: list(self.pod_selector, file.pod_selector),

@@ -26,6 +26,8 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// Who may read the pages that name processes.
     pub access: Access,
+    /// A certificate and its key; none for plain HTTP.
+    pub tls: Option<(PathBuf, PathBuf)>,
     /// Whose shutdowns are told.
     pub scope: Scope,
     /// What Kubernetes events are written about.
@@ -91,6 +93,12 @@ pub enum SettingsError {
         /// What is wrong.
         source: TokenError,
     },
+    /// A token that nobody has.
+    #[error("--token-for-metrics asks for a token, and --token-file names none")]
+    NoToken,
+    /// A certificate without its key, or the other way round.
+    #[error("TLS takes both --tls-certificate and --tls-key")]
+    HalfTls,
     /// Nothing could be counted.
     #[error("--label-sets 0 leaves no room for any workload: use 1 or more")]
     NoSeries,
@@ -117,7 +125,12 @@ impl Settings {
             node: options.node_name.unwrap_or(host_name),
             kubeconfig: options.kubeconfig,
             listen: options.listen.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 9469))),
-            access: options.token_file.map(access).transpose()?.unwrap_or_default(),
+            access: access(options.token_file, options.token_for_metrics)?,
+            tls: match (options.tls_certificate, options.tls_key) {
+                (Some(certificate), Some(key)) => Some((certificate, key)),
+                (None, None) => None,
+                (Some(_), None) | (None, Some(_)) => return Err(SettingsError::HalfTls),
+            },
             scope: Scope::new(&options.namespaces, &options.exclude_namespaces, &options.pod_selector)?,
             events: if options.events == Some(false) { EventRule::Never } else { EventRule::AllBut(except) },
             metrics: metrics::Settings { label_sets, pod_label, ..metrics::Settings::default() },
@@ -129,11 +142,17 @@ impl Settings {
     }
 }
 
-fn access(path: PathBuf) -> Result<Access, SettingsError> {
-    match fs::read_to_string(&path) {
-        Ok(text) => Token::new(&text).map(Access::Bearer).map_err(|source| SettingsError::Token { path, source }),
-        Err(source) => Err(SettingsError::TokenFile { path, source }),
-    }
+fn access(token_file: Option<PathBuf>, for_metrics: Option<bool>) -> Result<Access, SettingsError> {
+    let for_all = for_metrics == Some(true);
+    let Some(path) = token_file else {
+        return if for_all { Err(SettingsError::NoToken) } else { Ok(Access::Loopback) };
+    };
+    let text = match fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(source) => return Err(SettingsError::TokenFile { path, source }),
+    };
+    let token = Token::new(&text).map_err(|source| SettingsError::Token { path, source })?;
+    Ok(if for_all { Access::BearerForAll(token) } else { Access::Bearer(token) })
 }
 
 impl EventRule {
@@ -222,6 +241,14 @@ mod tests {
     fn zero_is_no_bound_on_the_processor() {
         let none = settings(Options { cpu_limit: Some(0), ..Options::default() }).unwrap();
         assert_eq!(none.cpu_limit, None);
+    }
+
+    #[test]
+    fn half_of_what_belongs_together_is_a_mistake() {
+        let certificate = Options { tls_certificate: Some("/tls.crt".into()), ..Options::default() };
+        assert!(settings(certificate).unwrap_err().contains("--tls-key"));
+        let token = Options { token_for_metrics: Some(true), ..Options::default() };
+        assert!(settings(token).unwrap_err().contains("--token-file"));
     }
 
     #[test]

@@ -128,6 +128,15 @@ impl Bundles {
 }
 
 impl Bundle {
+    /// What a bundle's `config.json` says.
+    ///
+    /// # Errors
+    ///
+    /// It is not the JSON of a bundle.
+    pub fn parse(json: impl Read) -> serde_json::Result<Self> {
+        serde_json::from_reader(json).map(|config: Config| config.annotations.0)
+    }
+
     /// The names of the container whose cgroup this is, as far as the bundle tells; none for a sandbox.
     pub fn facts(&self, cgroup: &Cgroup) -> Option<ContainerFacts> {
         let identity = cgroup.container.as_ref().filter(|_| self.sandbox != Some(true))?;
@@ -210,8 +219,7 @@ fn read(path: &Path) -> Result<Option<Bundle>, Problem> {
     if metadata.len() > MAX_BYTES {
         return Err(Problem::TooLarge);
     }
-    let config: Config = serde_json::from_reader(BufReader::new(file.take(MAX_BYTES))).map_err(Problem::Malformed)?;
-    Ok(Some(config.annotations.0))
+    Bundle::parse(BufReader::new(file.take(MAX_BYTES))).map(Some).map_err(Problem::Malformed)
 }
 
 #[derive(Deserialize)]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 use signal_trace::event::KernelTime;
-use signal_trace::report::http::{Access, Limits, Question, Readiness, Recent, Server, Sources};
+use signal_trace::report::http::{Access, Limits, Question, Readiness, Recent, Server, Sources, Tls};
 use signal_trace::report::metrics::{Metrics, Settings};
 use tokio::sync::{mpsc, oneshot};
 
@@ -29,6 +29,11 @@ pub(crate) struct Site {
 impl Site {
     /// On this address, with port 0 for any.
     pub(crate) fn start(listen: &str, access: Access, limits: Limits) -> Self {
+        Self::start_over(listen, access, limits, None)
+    }
+
+    /// The same over TLS.
+    pub(crate) fn start_over(listen: &str, access: Access, limits: Limits, tls: Option<Tls>) -> Self {
         let metrics = super::metrics(Settings::default());
         let readiness = Readiness::lacking(["kernel programs are not attached"]);
         let recent = Recent::default();
@@ -48,6 +53,10 @@ impl Site {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
                 let server = Server::bind(listen, access, for_server, limits).await.unwrap();
+                let server = match tls {
+                    Some(tls) => server.over(tls),
+                    None => server,
+                };
                 tell.send(server.address()).unwrap();
                 server.serve(async { drop(stopped.await) }).await;
             });

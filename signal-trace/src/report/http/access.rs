@@ -1,4 +1,5 @@
-//! Who may read what names processes: `/debug/containers` and `/shutdowns`. Numbers are for everybody.
+//! Who may read what names processes: `/debug/containers` and `/shutdowns`. Numbers are for everybody, unless it is said
+//! otherwise.
 
 use std::fmt;
 use std::hint::black_box;
@@ -12,6 +13,8 @@ pub enum Access {
     Loopback,
     /// Whoever has the token, from wherever, and nobody else.
     Bearer(Token),
+    /// The same, and the numbers too are for who has it. Probes are answered without.
+    BearerForAll(Token),
 }
 
 /// A shared secret. It is not printed.
@@ -56,13 +59,21 @@ impl fmt::Debug for Token {
 }
 
 impl Access {
+    /// Whether a request for numbers may pass.
+    pub(super) fn check_numbers(&self, peer: IpAddr, authorization: Option<&str>) -> Result<(), Denied> {
+        match self {
+            Self::Loopback | Self::Bearer(_) => Ok(()),
+            Self::BearerForAll(_) => self.check(peer, authorization),
+        }
+    }
+
     /// Whether a request from there, with this `Authorization`, may pass.
     pub(super) fn check(&self, peer: IpAddr, authorization: Option<&str>) -> Result<(), Denied> {
         match self {
             // Of a socket for both families, IPv4's loopback has an IPv6 address too.
             Self::Loopback if peer.to_canonical().is_loopback() => Ok(()),
             Self::Loopback => Err(Denied::NotLoopback),
-            Self::Bearer(token) => {
+            Self::Bearer(token) | Self::BearerForAll(token) => {
                 let offered = authorization.and_then(|value| value.split_once(' '));
                 match offered {
                     Some((scheme, offered))

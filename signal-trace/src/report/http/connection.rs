@@ -18,10 +18,11 @@ use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::io::AsyncWrite as _;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
 
 use super::Limits;
 use super::patient::Patient;
@@ -52,85 +53,95 @@ pub(super) struct Page {
     visit: Arc<Visit>,
 }
 
-/// Serves one connection, and says so if it was a scrape and its page arrived.
-pub(super) async fn serve(
-    stream: TcpStream,
-    peer: IpAddr,
-    router: Router,
-    metrics: Metrics,
-    limits: Limits,
-    stopping: watch::Receiver<()>,
-) {
-    let visit = Arc::new(Visit { peer, kept: Mutex::default() });
-    let whole = async {
-        let mut stream = Patient::new(stream, limits.stall);
-        let written = converse(&mut stream, &visit, router, limits, stopping).await;
-        let closed = close(stream.into_inner(), limits).await;
-        written && closed
-    };
-    let arrived = timeout(limits.total, whole).await.unwrap_or(false);
-    if let Some(ticket) = &visit.kept().scrape
-        && arrived
-    {
-        metrics.scraped(ticket);
-    }
+/// What one connection is served with.
+pub(super) struct Connection {
+    pub(super) peer: IpAddr,
+    pub(super) router: Router,
+    pub(super) metrics: Metrics,
+    pub(super) limits: Limits,
+    pub(super) stopping: watch::Receiver<()>,
 }
 
-/// Whether a request came, and its response went out whole.
-async fn converse(
-    stream: &mut Patient<TcpStream>,
-    visit: &Arc<Visit>,
-    router: Router,
-    limits: Limits,
-    mut stopping: watch::Receiver<()>,
-) -> bool {
-    let router = TowerToHyperService::new(router);
-    let service = service_fn(|mut request: hyper::Request<_>| {
-        request.extensions_mut().insert(Arc::clone(visit));
-        router.call(request)
-    });
-    let mut connection = pin!(
-        http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(limits.header)
-            .max_buf_size(limits.header_bytes.max(MIN_BUFFER))
-            .keep_alive(false)
-            .serve_connection(TokioIo::new(stream), service)
-    );
-    let outcome = tokio::select! {
-        outcome = connection.as_mut() => outcome,
-        _ = stopping.changed() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+impl Connection {
+    /// Serves it, and says so if it was a scrape and its page arrived.
+    pub(super) async fn serve(self, stream: TcpStream, tls: Option<TlsAcceptor>) {
+        let visit = Arc::new(Visit { peer: self.peer, kept: Mutex::default() });
+        let (metrics, limits) = (self.metrics.clone(), self.limits);
+        let whole = async {
+            let Some(tls) = tls else { return self.attend(stream, &visit).await };
+            // Until there is a head to wait for, the handshake has its time.
+            match timeout(limits.header, tls.accept(stream)).await {
+                Ok(Ok(stream)) => self.attend(stream, &visit).await,
+                Ok(Err(_)) | Err(_) => false,
+            }
+        };
+        let arrived = timeout(limits.total, whole).await.unwrap_or(false);
+        if let Some(ticket) = &visit.kept().scrape
+            && arrived
+        {
+            metrics.scraped(ticket);
         }
-    };
-    if let Err(error) = &outcome {
-        tracing::debug!(peer = %visit.peer, %error, "connection failed");
     }
-    outcome.is_ok()
+
+    /// Whether a request came, and its response went out whole and was read.
+    async fn attend(self, stream: impl AsyncRead + AsyncWrite + Unpin, visit: &Arc<Visit>) -> bool {
+        let limits = self.limits;
+        let mut stream = Patient::new(stream, limits.stall);
+        let written = self.converse(&mut stream, visit).await;
+        let closed = close(stream.into_inner(), limits).await;
+        written && closed
+    }
+
+    /// Whether a request came, and its response went out whole.
+    async fn converse<S>(mut self, stream: &mut Patient<S>, visit: &Arc<Visit>) -> bool
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let router = TowerToHyperService::new(self.router);
+        let service = service_fn(|mut request: hyper::Request<_>| {
+            request.extensions_mut().insert(Arc::clone(visit));
+            router.call(request)
+        });
+        let mut connection = pin!(
+            http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(self.limits.header)
+                .max_buf_size(self.limits.header_bytes.max(MIN_BUFFER))
+                .keep_alive(false)
+                .serve_connection(TokioIo::new(stream), service)
+        );
+        let outcome = tokio::select! {
+            outcome = connection.as_mut() => outcome,
+            _ = self.stopping.changed() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = &outcome {
+            tracing::debug!(peer = %visit.peer, %error, "connection failed");
+        }
+        outcome.is_ok()
+    }
 }
 
 /// Shuts our end and waits a moment for the peer to shut its own. Closing at once would reset the connection if the
 /// peer had sent something that was not read, and take the response with it. False is for a peer that complains; one
 /// that stays silent has had everything that could be given.
-async fn close(mut stream: TcpStream, limits: Limits) -> bool {
-    let shut = std::future::poll_fn(|context| Pin::new(&mut stream).poll_shutdown(context)).await;
-    let mut scrap = [0; 1024];
+async fn close(mut stream: impl AsyncRead + AsyncWrite + Unpin, limits: Limits) -> bool {
     let farewell = async {
-        loop {
-            let read = match stream.readable().await {
-                Ok(()) => stream.try_read(&mut scrap),
-                Err(error) => Err(error),
-            };
-            match read {
-                Ok(0) => return true,
+        let shut = stream.shutdown().await;
+        let mut scrap = [0; 1024];
+        let ended = loop {
+            match stream.read(&mut scrap).await {
+                Ok(0) => break true,
                 Ok(_) => {}
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-                Err(_) => return false,
+                // Many end TLS by ending the connection.
+                Err(error) => break error.kind() == std::io::ErrorKind::UnexpectedEof,
             }
-        }
+        };
+        shut.is_ok() && ended
     };
-    shut.is_ok() && timeout(limits.farewell, farewell).await.unwrap_or(true)
+    timeout(limits.farewell, farewell).await.unwrap_or(true)
 }
 
 impl Visit {

@@ -10,6 +10,7 @@ mod patient;
 mod readiness;
 mod recent;
 mod routes;
+mod tls;
 
 use std::io;
 use std::net::SocketAddr;
@@ -23,9 +24,11 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::{sleep, timeout};
 
 pub use self::access::{Access, Token, TokenError};
+use self::connection::Connection;
 pub use self::readiness::Readiness;
 pub use self::recent::Recent;
 use self::routes::{Site, router};
+pub use self::tls::{Tls, TlsError};
 use super::metrics::Metrics;
 use crate::event::KernelTime;
 
@@ -102,6 +105,7 @@ pub struct Server {
     metrics: Metrics,
     router: Router,
     limits: Limits,
+    tls: Option<Tls>,
 }
 
 impl Server {
@@ -118,7 +122,13 @@ impl Server {
         let Sources { metrics, readiness, recent, questions, clock } = sources;
         let pages = Arc::new(Semaphore::new(limits.pages));
         let site = Site { metrics: metrics.clone(), readiness, recent, questions, access, clock, pages };
-        Ok(Self { listener, address, metrics, router: router(Arc::new(site)), limits })
+        Ok(Self { listener, address, metrics, router: router(Arc::new(site)), limits, tls: None })
+    }
+
+    /// The same, over TLS alone.
+    #[must_use]
+    pub fn over(self, tls: Tls) -> Self {
+        Self { tls: Some(tls), ..self }
     }
 
     /// The address that it has.
@@ -128,7 +138,7 @@ impl Server {
 
     /// Serves until told to stop, and then for a bounded while those who are being served.
     pub async fn serve(self, stop: impl Future<Output = ()>) {
-        let Self { listener, metrics, router, limits, .. } = self;
+        let Self { listener, metrics, router, limits, mut tls, .. } = self;
         let (stopping, stopped) = watch::channel(());
         let mut connections = JoinSet::new();
         let mut stop = std::pin::pin!(stop);
@@ -142,7 +152,9 @@ impl Server {
                     if connections.len() < limits.connections {
                         let peer = peer.ip().to_canonical();
                         let (router, metrics) = (router.clone(), metrics.clone());
-                        connections.spawn(connection::serve(stream, peer, router, metrics, limits, stopped.clone()));
+                        let acceptor = tls.as_mut().map(Tls::acceptor);
+                        let connection = Connection { peer, router, metrics, limits, stopping: stopped.clone() };
+                        connections.spawn(connection.serve(stream, acceptor));
                     } else {
                         metrics.connection_refused();
                     }

@@ -64,6 +64,9 @@ async fn metrics(
     Extension(visit): Extension<Arc<Visit>>,
     headers: HeaderMap,
 ) -> Response {
+    if let Err(denied) = site.access.check_numbers(visit.peer, authorization(&headers)) {
+        return refuse(denied);
+    }
     wait_for_place(&site, &visit).await;
     let accept: Vec<&str> = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
     let format = Format::negotiate(&accept.join(","));
@@ -130,8 +133,11 @@ async fn wait_for_place(site: &Site, visit: &Visit) {
 }
 
 fn permitted(site: &Site, visit: &Visit, headers: &HeaderMap) -> Result<(), Denied> {
-    let authorization = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    site.access.check(visit.peer, authorization)
+    site.access.check(visit.peer, authorization(headers))
+}
+
+fn authorization(headers: &HeaderMap) -> Option<&str> {
+    headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok())
 }
 
 fn refuse(denied: Denied) -> Response {
