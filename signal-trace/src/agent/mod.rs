@@ -40,7 +40,6 @@ use crate::kube::owners::{self, Answer, Question};
 use crate::kube::pod::PodChange;
 use crate::kube::watch::PodWatch;
 use crate::memory;
-use crate::report::http::{self, Limits, ListenError, Readiness, Recent, Server, Sources};
 use crate::report::http::{self, Access, Limits, ListenError, Readiness, Recent, Server, Sources, Tls, TlsError};
 use crate::report::metrics::{Build, Gauges, KernelEvent, LossReason, Metrics, Refused};
 use breaker::Breaker;
