@@ -1,6 +1,6 @@
 //! Empty programs on the busiest hooks: what the kernel takes for running any program there at all.
 //!
-//! `cargo bench --bench kernel` holds the real programs against these. The daemon never loads them.
+//! `cargo xtask bench filtered` holds the real programs against these. The daemon never loads them.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 
 #[cfg(target_arch = "bpf")]

@@ -71,6 +71,16 @@ pub(crate) const NODE: [Package; 7] = [
     Package { name: "pkg-config", missing: || machine::find("pkg-config").is_none() },
 ];
 
+/// Who counts instructions.
+pub(crate) const COUNTERS: [Package; 1] =
+    [Package { name: "valgrind", missing: || machine::find("valgrind").is_none() }];
+
+/// Other tracers of signals, to be measured beside ours.
+pub(crate) const PEERS: [Package; 2] = [
+    Package { name: "bpftrace", missing: || machine::find("killsnoop.bt").is_none() },
+    Package { name: "libbpf-tools", missing: || machine::find("sigsnoop").is_none() },
+];
+
 /// Who scrapes the metrics, and checks their form.
 pub(crate) const METRICS: [Package; 1] = [Package {
     name: "prometheus",

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, ensure};
 
 use crate::setup::{Toolchain, Voice};
-use crate::{build, child, deploy, e2e, fleet, machine, packages, previews, rules, setup, table, vm, zoo};
+use crate::{bench, build, child, deploy, e2e, fleet, machine, packages, previews, rules, setup, table, vm, zoo};
 
 /// How much is tested.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -59,7 +59,7 @@ pub(crate) fn run(scope: Scope) -> Result<()> {
 }
 
 fn steps(scope: Scope) -> Vec<(&'static str, Work)> {
-    let usual: [(_, Work); 13] = [
+    let usual: [(_, Work); 14] = [
         ("format", |_| cargo("fmt --all --check")),
         ("packages", |_| {
             packages::provide(packages::CONTAINERS.iter().chain(&packages::MACHINES).chain(&packages::METRICS))
@@ -77,9 +77,10 @@ fn steps(scope: Scope) -> Vec<(&'static str, Work)> {
         }),
         ("zoo, the short run", |_| zoo::run(&zoo::Options::quick())),
         ("demo on this kernel", |toolchain| child::show(machine::as_root(build::product(toolchain)?)?.arg("demo"))),
+        ("costs against those that are stored", bench::hold),
         ("demo on Debian's kernels", |_| vm::run(&vm::Options::default())),
     ];
-    let longer: [(_, Work); 9] = [
+    let longer: [(_, Work); 8] = [
         ("examples in the documentation", |_| cargo("test --workspace --doc")),
         ("documentation", |_| {
             let mut command = machine::cargo();
@@ -96,7 +97,6 @@ fn steps(scope: Scope) -> Vec<(&'static str, Work)> {
         ("Kubernetes, with the chart", |_| e2e::run(&e2e::Options::chart())),
         ("pictures of the dashboards and the report", |_| previews::check()),
         ("audit of a large fleet", |_| fleet::run(&fleet::Options::default())),
-        ("benchmarks", |_| crate::bench::run(&["kernel".to_owned()])),
     ];
     match scope {
         Scope::Usual => usual.into(),
