@@ -26,10 +26,16 @@ fn main() -> Result<()> {
         env::set_var("CARGO_TERM_QUIET", "true");
         env::set_var("CARGO_UNSTABLE_TRIM_PATHS", "true");
         env::set_var("CARGO_PROFILE_RELEASE_TRIM_PATHS", "all");
+        // The release of this package is for size; these run in other people's system calls.
+        env::set_var("CARGO_PROFILE_RELEASE_OPT_LEVEL", "3");
     }
     let root_dir = programs.to_str().context("the path of the sources is not UTF-8")?;
     let package = Package { name: "signal-trace-ebpf", root_dir, ..Package::default() };
-    aya_build::build_ebpf([package], Toolchain::Custom(&pinned_channel(workspace)?))
+    aya_build::build_ebpf([package], Toolchain::Custom(&pinned_channel(workspace)?))?;
+    // For the benchmarks: the programs that do nothing.
+    let built = PathBuf::from(env::var_os("OUT_DIR").context("no OUT_DIR")?);
+    println!("cargo::metadata=reference={}", built.join("signal-trace-reference").display());
+    Ok(())
 }
 
 /// Stops with one sentence where cargo would fail deep inside another cargo.
