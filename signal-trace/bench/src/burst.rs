@@ -69,7 +69,7 @@ async fn flood() -> Result<()> {
     let (before, begun) = (daemon.counters().events(), Instant::now());
     let mut verdicts = HashMap::new();
     let mut left = containers.iter();
-    while begun.elapsed() < FLOOD {
+    while begun.elapsed() < FLOOD || !left.as_slice().is_empty() {
         if let Some(container) = left.next() {
             container.signal(Signal::TERM);
             collect(&mut daemon, &mut verdicts, EACH / 2).await?;
@@ -149,7 +149,7 @@ async fn crowd() -> Result<()> {
     }
     (&mut ready).await??;
     let processes = container.processes()? - 1;
-    let before = daemon.losses();
+    let (before, deadline) = (daemon.losses(), Instant::now() + PATIENCE);
     container.signal(Signal::TERM);
     let mut verdicts = HashMap::new();
     while verdicts.is_empty() {
