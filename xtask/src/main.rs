@@ -13,6 +13,7 @@ mod demo;
 mod deploy;
 mod e2e;
 mod fleet;
+mod fuzz;
 mod helm;
 mod image;
 mod machine;
@@ -87,6 +88,10 @@ enum Verb {
     ///
     /// All of it takes some ten minutes; a limit that is missed is a failure.
     Bench(bench::Options),
+    /// Fuzz what reads bytes of strangers, with coverage, on the pinned compiler: every target for ten minutes.
+    ///
+    /// The first crash ends it; what it says replays that.
+    Fuzz(fuzz::Options),
 }
 
 fn main() -> ExitCode {
@@ -114,6 +119,7 @@ fn run(arguments: Arguments) -> Result<()> {
         Some(Verb::Zoo(options)) => zoo::run(&options),
         Some(Verb::Fleet(options)) => fleet::run(&options),
         Some(Verb::Bench(options)) => bench::run(&options),
+        Some(Verb::Fuzz(options)) => fuzz::run(&options),
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, ensure};
 
 use crate::setup::{Toolchain, Voice};
-use crate::{bench, build, child, deploy, e2e, fleet, machine, packages, previews, rules, setup, table, vm, zoo};
+use crate::{bench, build, child, deploy, e2e, fleet, fuzz, machine, packages, previews, rules, setup, table, vm, zoo};
 
 /// How much is tested.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -80,7 +80,7 @@ fn steps(scope: Scope) -> Vec<(&'static str, Work)> {
         ("costs against those that are stored", bench::hold),
         ("demo on Debian's kernels", |_| vm::run(&vm::Options::default())),
     ];
-    let longer: [(_, Work); 8] = [
+    let longer: [(_, Work); 9] = [
         ("examples in the documentation", |_| cargo("test --workspace --doc")),
         ("documentation", |_| {
             let mut command = machine::cargo();
@@ -97,6 +97,7 @@ fn steps(scope: Scope) -> Vec<(&'static str, Work)> {
         ("Kubernetes, with the chart", |_| e2e::run(&e2e::Options::chart())),
         ("pictures of the dashboards and the report", |_| previews::check()),
         ("audit of a large fleet", |_| fleet::run(&fleet::Options::default())),
+        ("fuzzing, a minute each", |_| fuzz::run(&fuzz::Options::short())),
     ];
     match scope {
         Scope::Usual => usual.into(),
@@ -174,6 +175,20 @@ mod tests {
             "",
         ];
         assert_eq!(summary(&steps), lines.join("\n"));
+    }
+
+    #[test]
+    fn every_dependency_has_its_line_in_the_review() {
+        let manifest = std::fs::read_to_string(machine::workspace().join("Cargo.toml")).unwrap();
+        let section = manifest.split("[workspace.dependencies]\n").nth(1).unwrap();
+        let section = section.split("\n[").next().unwrap();
+        let mut named: Vec<_> = section.lines().filter_map(|line| Some(line.split_once(" = ")?.0)).collect();
+        let review = std::fs::read_to_string(machine::workspace().join("docs/dependencies.md")).unwrap();
+        let mut reviewed: Vec<_> =
+            review.lines().filter_map(|line| Some(line.strip_prefix("| `")?.split_once('`')?.0)).collect();
+        named.sort_unstable();
+        reviewed.sort_unstable();
+        assert_eq!(named, reviewed);
     }
 
     #[test]

@@ -8,6 +8,8 @@ mod client;
 mod collect;
 mod endpoint;
 mod error;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod queries;
 
 use std::collections::btree_map::Entry;
