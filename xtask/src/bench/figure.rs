@@ -48,6 +48,16 @@ impl Figure {
         [self.min, self.median, self.max].map(number)
     }
 
+    /// The smallest.
+    pub(super) fn best(&self) -> f64 {
+        self.min
+    }
+
+    /// The middle one.
+    pub(super) fn usual(&self) -> f64 {
+        self.median
+    }
+
     /// What it was held against in the same run.
     pub(super) fn reference(&self) -> String {
         self.against.as_ref().map_or_else(String::new, |against| format!("{}: {}", against.what, number(against.value)))
