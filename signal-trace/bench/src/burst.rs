@@ -173,12 +173,13 @@ fn since(now: Losses, before: Losses) -> Losses {
         init_ring_full: now.init_ring_full - before.init_ring_full,
         map_full: now.map_full - before.map_full,
         short_record: now.short_record - before.short_record,
+        program_skipped: now.program_skipped - before.program_skipped,
     }
 }
 
 fn print_losses(when: &str, losses: Losses) -> Result<()> {
     let none = Limit::AtMost(0.0);
-    let of_shutdowns = (losses.init_ring_full + losses.map_full) as f64;
+    let of_shutdowns = (losses.init_ring_full + losses.map_full + losses.program_skipped) as f64;
     Figure::one(NAME, format!("stop signals, kills and exits of inits lost {when}"), "records", of_shutdowns)
         .limit(none)
         .print()?;
