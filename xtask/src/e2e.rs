@@ -100,6 +100,11 @@ impl Options {
         Self { chart: true, quick: true, ..Self::default() }
     }
 
+    /// The quick cases in a machine with cgroups of version 2 alone.
+    pub(crate) fn emulated() -> Self {
+        Self { v2_vm: true, ..Self::default() }
+    }
+
     /// The same as a command line; how a guest is asked for is not part of it.
     fn words(&self) -> Vec<OsString> {
         let flag = |set: bool, name: &str| set.then(|| name.into());
