@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::time::{ClockId, clock_gettime};
 use thiserror::Error;
 use tracing::{debug, warn};
 
@@ -104,6 +105,7 @@ pub struct Daemon {
     losses: Losses,
     tally: Tally,
     tallied: KernelTime,
+    turned: Duration,
     counters: Counters,
     recorder: Option<Recorder>,
 }
@@ -141,6 +143,7 @@ impl Daemon {
             losses: Losses::default(),
             tally: Tally::default(),
             tallied: KernelTime::default(),
+            turned: Duration::ZERO,
             counters: Counters::default(),
             recorder,
         };
@@ -223,6 +226,12 @@ impl Daemon {
         self.losses
     }
 
+    /// Processor time that following took: reading records and judging them, and the programs themselves where the kernel
+    /// counts that. What others have this process do, such as answering them, is not part of it.
+    pub fn spent(&self) -> Duration {
+        self.turned + self.tally.run_time
+    }
+
     /// What the kernel counted of the programs, as of a moment ago.
     pub fn tally(&self) -> Tally {
         self.tally
@@ -295,6 +304,7 @@ impl Daemon {
 
     /// Empties the rings and lets the judge have what was in them.
     fn turn(&mut self) {
+        let begun = thread_time();
         let mut batch = std::mem::take(&mut self.batch);
         self.kernel.drain(boot_time(), &mut batch);
         self.note_losses();
@@ -316,6 +326,7 @@ impl Daemon {
         if let Some(recorder) = &mut self.recorder {
             recorder.flush();
         }
+        self.turned += thread_time().saturating_sub(begun);
     }
 
     /// Said before the records of the same drain: they may have been touched.
@@ -501,4 +512,8 @@ fn report_table(result: Result<(), TableError>) {
     if let Err(error) = result {
         warn!(%error, "a container is not followed");
     }
+}
+
+fn thread_time() -> Duration {
+    Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap_or_default()
 }

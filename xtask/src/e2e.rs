@@ -49,6 +49,9 @@ use signals::Interrupt;
 /// Cases that are played at the same time. More would start and stop more slowly than their graces allow for.
 const AT_A_TIME: usize = 10;
 
+/// Lines of the agent's that are shown where it fails: of a guest nothing else is left.
+const LAST_WORDS: usize = 8;
+
 /// How it is run.
 #[derive(Args, Debug, Default)]
 pub(crate) struct Options {
@@ -376,7 +379,8 @@ fn report(
     let broken: Vec<_> = faults.iter().filter_map(|outcome| Some((outcome, outcome.problem.as_ref()?))).collect();
     for (outcome, problem) in &broken {
         anstream::eprintln!("\n{0}{1}{0:#}: {2}\n  {problem}", child::ERROR, outcome.fault, outcome.about);
-        anstream::eprintln!("  the agent's words: {}", directory.join(outcome.fault).display());
+        let words = directory.join(outcome.fault);
+        anstream::eprintln!("  the agent's words: {}: {}", words.display(), process::tail(&words, LAST_WORDS));
     }
     let (all, failed) = (outcomes.len() + faults.len(), wrong.len() + broken.len());
     println!("{} of {all} cases right, in {:.0} s", all - failed, took.as_secs_f64());

@@ -1,4 +1,6 @@
-//! The breaker: what the agent and its programs cost the node, held against what they may.
+//! The breaker: what tracing costs the node, in the kernel and in reading what it says, held against what it may.
+//!
+//! What others have the agent do for them is no part of it: nobody who asks for pages may blind it.
 //!
 //! Pure: it is told what was spent by when. A moment's work is no reason to give up, so the mean over a while counts.
 //! Once it has tripped it stays so: whoever looks decides whether the agent starts anew.

@@ -18,7 +18,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use rustix::time::{ClockId, clock_gettime};
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -395,20 +394,13 @@ impl Agent {
 
     /// Lets go of the programs when all of this costs the node too much.
     fn hold_cost(&mut self) {
-        let spent = processor_time() + self.daemon.tally().run_time;
-        let Some(excess) = self.breaker.note(boot_time(), spent) else { return };
+        let Some(excess) = self.breaker.note(boot_time(), self.daemon.spent()) else { return };
         error!("the kernel programs are detached, and nothing is traced until the agent is started anew: {excess}");
         self.readiness.lost(DETACHED);
         if let Err(error) = self.daemon.detach() {
             error!(%error, "a kernel program cannot be detached: it goes when this process ends");
         }
     }
-}
-
-/// What all threads of this process spent.
-fn processor_time() -> Duration {
-    let spent = clock_gettime(ClockId::ProcessCPUTime);
-    Duration::try_from(spent).unwrap_or_default()
 }
 
 /// Takes the port, and reads the certificate if there is to be one.

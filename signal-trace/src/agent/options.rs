@@ -113,8 +113,8 @@ pub struct Options {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub proc: Option<PathBuf>,
 
-    /// Percent of a core that the agent and its programs may take over half a minute; above it they are detached, and the
-    /// agent is not ready until it is started anew. 0 is no bound [default: 50]
+    /// Percent of a core that the programs and reading what they say may take over half a minute; above it they are
+    /// detached, and the agent is not ready until it is started anew. 0 is no bound [default: 50]
     #[arg(long, env = "SIGNAL_TRACE_CPU_LIMIT", value_name = "PERCENT")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cpu_limit: Option<u32>,

@@ -198,10 +198,9 @@ const AGENTS_ABSENT: Text = Text {
 
 const AGENT_DETACHED: Text = Text {
     brief: "an agent let go of its kernel programs, as it cost too much",
-    meaning: "The agent and its programs took more of a processor than `cpuLimit` allows, so it detached them to spare the \
-              node. Shutdowns there are not seen until its pod is made anew.",
-    how: "A storm of forks, signals or control groups in containers, or a scraper that asks without a pause. Or a limit \
-          that was set too low.",
+    meaning: "The kernel programs, and reading what they say, took more of a processor than `cpuLimit` allows, so the \
+              agent detached them to spare the node. Shutdowns there are not seen until its pod is made anew.",
+    how: "A storm of forks, signals or control groups in containers. Or a limit that was set too low.",
     kernel: "`signal_trace_detached` is 1 for 5 minutes.",
     fixes: &[fixes::STORM, fixes::CPU],
     event_reasons: &[],
