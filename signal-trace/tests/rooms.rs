@@ -28,9 +28,9 @@ const UNSAFE: [&str; 8] = [
     "disposition.rs",
     "kernel/decode.rs",
     "kernel/load.rs",
-    "kernel/memory.rs",
     "kernel/rings.rs",
     "kernel/tables.rs",
+    "memory.rs",
     "sandbox/process.rs",
 ];
 /// Blocks, implementations and functions. That each says why it is sound is for `clippy::undocumented_unsafe_blocks`.
