@@ -96,6 +96,8 @@ impl World {
             "container" => self.container(at, words),
             "spec" => self.spec(at, words),
             "fork" => self.fork(at, words),
+            // It is there, and the record of its birth is not.
+            "unseen" => self.know(at, words[0], words[1]),
             "procs" => self.procs(at, words),
             "signal" => self.signal(at, words),
             "exit" => self.exit(at, words),
