@@ -307,7 +307,8 @@ impl Daemon {
         let begun = thread_time();
         let mut batch = std::mem::take(&mut self.batch);
         self.kernel.drain(boot_time(), &mut batch);
-        self.note_losses();
+        let may_judge = |event: &Event| matches!(event.kind, EventKind::Exit(_) | EventKind::CgroupGone(_));
+        self.note_losses(self.judge.open_windows() > 0 && batch.iter().any(may_judge));
         for event in batch.drain(..) {
             self.counters.by_kind[KernelEvent::from(&event.kind) as usize] += 1;
             self.counters.last_event = Some(event.time);
@@ -329,9 +330,9 @@ impl Daemon {
         self.turned += thread_time().saturating_sub(begun);
     }
 
-    /// Said before the records of the same drain: they may have been touched.
-    fn note_losses(&mut self) {
-        self.take_tally();
+    /// Said before the records of the same drain: they may have been touched. Whether one of them may let a verdict fall.
+    fn note_losses(&mut self, may_judge: bool) {
+        self.take_tally(may_judge);
         let now = match self.kernel.losses() {
             Ok(losses) => Losses { program_skipped: self.tally.skipped, ..losses },
             Err(error) => return warn!(%error, "cannot read how much was lost"),
@@ -352,9 +353,9 @@ impl Daemon {
     }
 
     /// Asks the kernel what it counted, which costs a file for each program: before a verdict falls, and now and then.
-    fn take_tally(&mut self) {
+    fn take_tally(&mut self, may_judge: bool) {
         let now = boot_time();
-        let falls = self.judge.next_deadline().is_some_and(|due| due <= now);
+        let falls = may_judge || self.judge.next_deadline().is_some_and(|due| due <= now);
         if !falls && now.since(self.tallied) < TALLY_EVERY {
             return;
         }
