@@ -46,13 +46,13 @@ const RESIDENT_MIB: f64 = 300.0;
 #[derive(Args, Debug)]
 pub(crate) struct Options {
     /// Workloads, of one container each.
-    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, default_value_t = Self::default().workloads, value_parser = clap::value_parser!(u64).range(1..))]
     workloads: u64,
     /// Nodes with an agent, among which the workloads are spread evenly.
-    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, default_value_t = Self::default().nodes, value_parser = clap::value_parser!(u64).range(1..))]
     nodes: u64,
     /// Length of the period.
-    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, default_value_t = Self::default().days, value_parser = clap::value_parser!(u64).range(1..))]
     days: u64,
 }
 

@@ -7,6 +7,8 @@
 mod api;
 mod burst;
 mod churn;
+#[path = "../../tests/kernel/clone.rs"]
+mod clone;
 mod figure;
 mod heap;
 mod idle;

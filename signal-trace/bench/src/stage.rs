@@ -6,7 +6,7 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::{AsRawFd as _, RawFd};
+use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -15,6 +15,8 @@ use anyhow::{Context as _, Result, ensure};
 use signal_trace::containers::path::Forms;
 use signal_trace::containers::scan::{Hierarchy, View};
 use signal_trace::event::{CgroupId, Signal};
+
+use crate::clone::clone;
 
 /// Bound of every wait.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -116,42 +118,11 @@ fn remove(directory: &Path) -> io::Result<()> {
     fs::remove_dir(directory)
 }
 
-/// `struct clone_args` of the kernel, as long as it is since `CLONE_INTO_CGROUP`.
-#[repr(C, align(8))]
-#[derive(Default)]
-struct CloneArguments {
-    flags: u64,
-    pidfd: u64,
-    child_tid: u64,
-    parent_tid: u64,
-    exit_signal: u64,
-    stack: u64,
-    stack_size: u64,
-    tls: u64,
-    set_tid: u64,
-    set_tid_size: u64,
-    cgroup: u64,
-}
-
 /// Forks, into that cgroup; the child plays the script and exits with what it returns.
 pub(crate) fn spawn(flags: u64, cgroup: Option<&File>, script: impl FnOnce() -> i32) -> Result<i32> {
-    const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
-    let exit_signal = u64::from(libc::SIGCHLD.cast_unsigned());
-    let mut arguments = CloneArguments { flags, exit_signal, ..CloneArguments::default() };
-    if let Some(directory) = cgroup {
-        arguments.flags |= CLONE_INTO_CGROUP;
-        arguments.cgroup = u64::from(directory.as_raw_fd().cast_unsigned());
-    }
-    // SAFETY: without CLONE_VM the child has a copy of this memory, stack included, and makes system calls only.
-    let pid = unsafe {
-        let pid = libc::syscall(libc::SYS_clone3, &raw mut arguments, size_of::<CloneArguments>());
-        if pid == 0 {
-            libc::_exit(script());
-        }
-        pid
-    };
+    let pid = clone(flags, cgroup.map(AsRawFd::as_raw_fd), script);
     ensure!(pid > 0, "no new process: {}", io::Error::last_os_error());
-    Ok(i32::try_from(pid)?)
+    Ok(pid)
 }
 
 /// Forks from within a script.

@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use signal_trace::event::{ExitStatus, Pid, Signal};
 
 use crate::cgroup::Cgroup;
-use crate::stage::{Stage, clone};
+use crate::clone::clone;
+use crate::stage::Stage;
 use crate::story::POLL;
 
 /// In a pid namespace of its own, whose init it is.

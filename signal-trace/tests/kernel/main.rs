@@ -6,6 +6,7 @@
 mod actor;
 mod cgroup;
 mod cgroups;
+mod clone;
 mod floods;
 mod processes;
 mod signals;
