@@ -46,7 +46,7 @@ pub(super) fn advice(shutdown: &Shutdown) -> String {
                 .into()
         }
         Outcome::Crashed => {
-            let who = last_to_die(shutdown, Signal::is_fault).unwrap_or(name);
+            let who = youngest_to_die(shutdown, Signal::is_fault).unwrap_or(name);
             format!("Look at {who}'s {stop} handler: {who} crashed instead of ending.")
         }
         Outcome::GraceExceeded | Outcome::DiedOnSignal | Outcome::ChildrenKilled => {
@@ -155,7 +155,7 @@ fn not_forwarded(shutdown: &Shutdown, n: &Names) -> String {
 
 fn no_handler(shutdown: &Shutdown, n: &Names) -> String {
     let Names { init, stop, .. } = n;
-    let who = last_to_die(shutdown, Signal::is_terminating).unwrap_or_else(|| init.clone());
+    let who = youngest_to_die(shutdown, Signal::is_terminating).unwrap_or_else(|| init.clone());
     match who.as_str() {
         "haproxy" => "Stop haproxy with SIGUSR1: to its workers SIGTERM is the hard stop.".into(),
         name if name.starts_with("php-fpm") && *stop == Signal::QUIT => {
@@ -168,13 +168,14 @@ fn no_handler(shutdown: &Shutdown, n: &Names) -> String {
     }
 }
 
-/// Who died last of such a signal.
-fn last_to_die(shutdown: &Shutdown, of: impl Fn(Signal) -> bool) -> Option<String> {
+/// The youngest of those who died of such a signal: the shells and helpers above a payload are older than it, and in
+/// which order a group ends is chance.
+fn youngest_to_die(shutdown: &Shutdown, of: impl Fn(Signal) -> bool) -> Option<String> {
     let died = |step: &Step| match step.what {
-        StepKind::Exit { process, status: ExitStatus::Signal(signal) } if of(signal) => Some(process.comm),
+        StepKind::Exit { process, status: ExitStatus::Signal(signal) } if of(signal) => Some(process),
         StepKind::Exit { .. } | StepKind::Signal { .. } | StepKind::OomMark { .. } => None,
     };
-    shutdown.timeline.iter().rev().find_map(died).map(|comm| printable(&comm))
+    shutdown.timeline.iter().filter_map(died).max_by_key(|process| process.pid).map(|process| printable(&process.comm))
 }
 
 /// Bytes that a stranger chose: printable ASCII stays, the rest becomes `?`.

@@ -1,5 +1,6 @@
 timelines! {
     a_child_is_killed_from_outside_first,
+    a_group_dies_in_any_order,
     a_job_that_ends_by_itself,
     a_look_that_lists_who_has_ended,
     a_self_send_does_not_tell,

@@ -409,6 +409,7 @@ fn field(s: &Shutdown, key: &str) -> String {
         "findings" => s.findings.iter().map(|f| f.name()).collect::<Vec<_>>().join(","),
         "trigger" => s.trigger.name().into(),
         "steps" => s.timeline.len().to_string(),
+        "advice" => s.advice.replace(' ', "_"),
         "stop" => s.stop_signal.map_or("none".into(), |s| s.to_string()),
         "exit" => match s.exit {
             None => "none".into(),
