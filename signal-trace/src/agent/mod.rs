@@ -16,7 +16,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
@@ -50,7 +50,9 @@ const OWNER_QUESTIONS: usize = 256;
 /// Requests for `/debug/containers` that may wait.
 const PAGE_QUESTIONS: usize = 4;
 /// How often the agent's own numbers are brought up to date.
-const COUNT_EVERY: Duration = Duration::from_secs(1);
+const COUNT_EVERY: Duration = Duration::from_secs(2);
+/// After the pods are listed, until what that set in motion has come to rest.
+const SETTLES_WITHIN: Duration = Duration::from_secs(20);
 /// What is still to be written when the agent is stopped has this long: it is gone within a second.
 const FAREWELL: Duration = Duration::from_millis(700);
 /// The same for who is reading a page.
@@ -91,6 +93,8 @@ pub struct Agent {
     daemon: Daemon,
     counted: Counters,
     counted_pods: u64,
+    /// When what a list of all pods set in motion will have come to rest; none before the first, and after that moment.
+    settled_at: Option<Instant>,
     breaker: Breaker,
     bundles: Option<Bundles>,
     names: Attribution,
@@ -185,6 +189,7 @@ impl Agent {
             daemon,
             counted: Counters::default(),
             counted_pods: 0,
+            settled_at: None,
             breaker: Breaker::new(cpu_limit),
             bundles,
             names: Attribution::default(),
@@ -307,8 +312,7 @@ impl Agent {
         self.release();
         if listed {
             self.readiness.gained(NOT_LISTED);
-            // From here on only changes come, and little of the program is needed for them.
-            memory::forget_start();
+            self.settled_at = Some(Instant::now() + SETTLES_WITHIN);
         }
     }
 
@@ -362,6 +366,10 @@ impl Agent {
 
     /// Brings the numbers of the agent itself up to date.
     fn count(&mut self) {
+        if self.settled_at.take_if(|at| *at <= Instant::now()).is_some() {
+            // From here on only changes come, and little of the program is needed for them.
+            memory::forget_start();
+        }
         let metrics = &self.teller.metrics;
         let counters = self.daemon.counters();
         for (kind, (now, before)) in KernelEvent::ALL.into_iter().zip(counters.by_kind.iter().zip(self.counted.by_kind))
