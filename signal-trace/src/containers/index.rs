@@ -4,9 +4,10 @@
 //! keeps for each the container that encloses it, so that the question costs one lookup. It knows what a path said
 //! ([`Identity`]) and nothing of pods, images or verdicts.
 
-use std::collections::{HashMap, HashSet};
 use std::iter;
 use std::sync::Arc;
+
+use foldhash::{HashMap, HashSet};
 
 use super::{Cgroup, Identity};
 use crate::event::CgroupId;
@@ -46,7 +47,7 @@ impl Index {
     /// A quarter of them is kept for cgroups that no container encloses: a container that floods itself with cgroups
     /// keeps no other one out.
     pub fn new(limit: usize) -> Self {
-        Self { nodes: HashMap::new(), children: HashMap::new(), limit, refused: 0 }
+        Self { nodes: HashMap::default(), children: HashMap::default(), limit, refused: 0 }
     }
 
     /// Takes in a cgroup, or what is now known of one. Returns those whose container is another one than before.

@@ -2,8 +2,9 @@
 //!
 //! It writes down and does not weigh: [`super::verdict`] does that, when the window has closed.
 
-use std::collections::HashMap;
 use std::time::Duration;
+
+use foldhash::{HashMap, HashSet};
 
 use crate::event::{
     ExitEvent, ExitStatus, Generated, Handler, KernelTime, Mask, Pid, ProcessKey, Signal, SignalEvent, StartTick,
@@ -248,7 +249,7 @@ impl Evidence {
             stop,
             init_key: init.key,
             init: Party::new(init.named()),
-            members: HashMap::new(),
+            members: HashMap::default(),
             outside_kill: None,
             inside_kill: None,
             rebooted: false,
@@ -315,8 +316,7 @@ impl Evidence {
 
     /// The living at that instant that have no living child: whom a signal has to reach in the end.
     pub(super) fn leaves_at(&self, time: KernelTime) -> Vec<&Member> {
-        let parents: std::collections::HashSet<_> =
-            self.members().filter(|m| m.party.alive_at(time)).filter_map(|m| m.parent).collect();
+        let parents: HashSet<_> = self.members().filter(|m| m.party.alive_at(time)).filter_map(|m| m.parent).collect();
         self.members
             .iter()
             .filter(|(key, m)| !m.left && m.party.alive_at(time) && !parents.contains(key))

@@ -12,9 +12,11 @@ pub mod shutdown;
 mod verdict;
 mod window;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
+
+use foldhash::HashMap;
 
 use crate::containers::Cgroup;
 use crate::containers::index::Index;
@@ -143,7 +145,7 @@ impl Default for Judge {
     fn default() -> Self {
         Self {
             index: Index::new(MAX_CGROUPS),
-            containers: HashMap::new(),
+            containers: HashMap::default(),
             windows: BTreeSet::new(),
             none_due_before: KernelTime(u64::MAX),
             lost_until: KernelTime::default(),

@@ -4,8 +4,9 @@
 //! anybody could read `/proc`. So the table is fed by fork, move and exit records; a look at `/proc` only seeds it and
 //! repairs it after a loss. It knows nothing of windows or verdicts.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+
+use foldhash::{HashMap, HashSet};
 
 use crate::event::{Comm, Pid, ProcessKey, SeenProcess, StartTick, Task};
 use crate::judge::shutdown::Named;
@@ -259,7 +260,7 @@ impl Processes {
 
     /// Leaves only what `seen` lists, or what started at or after `since`: the exits of the others were lost.
     pub(super) fn retain_seen(&mut self, seen: &[SeenProcess], since: StartTick) {
-        let alive: std::collections::HashSet<_> = seen.iter().map(|s| s.key).collect();
+        let alive: HashSet<_> = seen.iter().map(|s| s.key).collect();
         let gone: Vec<_> =
             self.living().map(|p| p.key).filter(|key| key.start < since && !alive.contains(key)).collect();
         for key in gone {
