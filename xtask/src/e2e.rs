@@ -8,6 +8,7 @@
 mod agent;
 mod board;
 mod case;
+mod chaos;
 mod chart;
 mod check;
 mod churn;
@@ -77,6 +78,9 @@ pub(crate) struct Options {
     /// Instead of the cases: what the agent takes while 300 containers and 60 pods are replaced in each of so many minutes.
     #[arg(long, value_name = "MINUTES", conflicts_with_all = ["keep", "kubeconfig", "case", "quick", "v2_vm"])]
     churn: Option<usize>,
+    /// Instead of the cases: so many minutes in which all goes wrong that can, out of this seed.
+    #[arg(long, hide = true, num_args = 2, value_names = ["MINUTES", "SEED"], conflicts_with_all = ["keep", "kubeconfig", "case", "quick", "churn", "v2_vm"])]
+    chaos: Vec<u64>,
     /// The API server is away for ten minutes instead of one.
     #[arg(long)]
     long: bool,
@@ -96,6 +100,11 @@ impl Options {
     /// All cases and faults, with outages of their full length.
     pub(crate) fn all() -> Self {
         Self { long: true, ..Self::default() }
+    }
+
+    /// Chaos for so many minutes.
+    pub(crate) fn chaos(minutes: u64, seed: u64) -> Self {
+        Self { chaos: vec![minutes, seed], ..Self::default() }
     }
 
     /// The quick cases with the agent that the chart installs.
@@ -118,6 +127,8 @@ impl Options {
         words.extend(flag(self.long, "--long"));
         words.extend(self.kubeconfig.iter().flat_map(|file| ["--kubeconfig".into(), file.into()]));
         words.extend(self.churn.iter().flat_map(|minutes| ["--churn".into(), minutes.to_string().into()]));
+        words.extend((!self.chaos.is_empty()).then(|| "--chaos".into()));
+        words.extend(self.chaos.iter().map(|number| number.to_string().into()));
         words
     }
 }
@@ -137,6 +148,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         let toolchain = setup::run(Voice::OnlyWork)?;
         if options.chart {
             helm::provide()?;
+        }
+        if !options.chaos.is_empty() {
+            packages::provide(&packages::LISTERS)?;
         }
         let product = given.map_or_else(|| build::product(&toolchain), |product| Ok(product.to_owned()))?;
         if options.v2_vm {
@@ -180,6 +194,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         directory: &directory,
         at_a_time: if options.guest { 2 } else { AT_A_TIME },
         churn: options.churn,
+        chaos: &options.chaos,
         outage: if options.long { faults::LONG_OUTAGE } else { faults::OUTAGE },
     };
     let result = play(&plan, &cluster, node.as_mut(), &interrupt);
@@ -269,6 +284,7 @@ struct Plan<'a> {
     directory: &'a Path,
     at_a_time: usize,
     churn: Option<usize>,
+    chaos: &'a [u64],
     outage: Duration,
 }
 
@@ -283,6 +299,9 @@ fn play(plan: &Plan<'_>, cluster: &Cluster, node: Option<&mut Node>, interrupt: 
     let watches = cluster.watch(&board);
     let run = std::process::id().to_string();
     let mut lab = Lab { cluster, board: &board, setup, node, run, outage: plan.outage };
+    if let [minutes, seed] = plan.chaos[..] {
+        return chaos::run(&mut lab, minutes, seed);
+    }
     if let Some(minutes) = plan.churn {
         return churn::run(&lab, minutes);
     }

@@ -70,6 +70,18 @@ enum Verb {
     /// Builds Kubernetes and containerd from their Go modules the first time, which takes minutes and needs Go; brings the
     /// node up in a network namespace of its own, as root.
     E2e(e2e::Options),
+    /// Let everything go wrong on a real Kubernetes node, and hold every verdict against an oracle of its own, as root.
+    ///
+    /// Pods end in every way while the API server, containerd, the kubelet and the agent are killed, its log's disk is full
+    /// and cgroups come and go. The seed says when.
+    Chaos {
+        /// How long.
+        #[arg(long, default_value_t = 10)]
+        minutes: u64,
+        /// What is done and when follows from it; by default it is drawn, and printed.
+        #[arg(long)]
+        seed: Option<u64>,
+    },
     /// Make what is generated below `deploy/` and `docs/` anew: manifests from the chart, runbooks and the reference of
     /// metrics from the code.
     Deploy,
@@ -113,6 +125,9 @@ fn run(arguments: Arguments) -> Result<()> {
         Some(Verb::Test { all: true }) => test::run(test::Scope::All),
         Some(Verb::Vm(options)) => vm::run(&options),
         Some(Verb::E2e(options)) => e2e::run(&options),
+        Some(Verb::Chaos { minutes, seed }) => {
+            e2e::run(&e2e::Options::chaos(minutes, seed.unwrap_or_else(|| fastrand::u64(0..1_000_000))))
+        }
         Some(Verb::Deploy) => deploy::write(),
         Some(Verb::Previews) => previews::write(),
         Some(Verb::Image(options)) => image::run(&options),

@@ -81,6 +81,9 @@ pub(crate) const PEERS: [Package; 2] = [
     Package { name: "libbpf-tools", missing: || machine::find("sigsnoop").is_none() },
 ];
 
+/// Who lists what is loaded into the kernel.
+pub(crate) const LISTERS: [Package; 1] = [Package { name: "bpftool", missing: || machine::find("bpftool").is_none() }];
+
 /// Who scrapes the metrics, and checks their form.
 pub(crate) const METRICS: [Package; 1] = [Package {
     name: "prometheus",

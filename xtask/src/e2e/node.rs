@@ -16,6 +16,7 @@ use super::pki::Authority;
 use super::process::{Process, tied};
 use super::signals::Interrupt;
 use crate::child;
+pub(crate) use cgroup::{churn as churn_cgroups, processes_of};
 
 /// What the network namespace, the cgroup and the node are called.
 pub(crate) const NAME: &str = "signal-trace-e2e";
@@ -102,7 +103,7 @@ impl Node {
         for part in [Part::Etcd, Part::Containerd, Part::ApiServer] {
             node.start(part)?;
         }
-        node.until("containerd answers", interrupt, |node| node.ctr("version").is_ok())?;
+        node.until("containerd answers", interrupt, |node| ctr(&node.bin, &["version"]).is_ok())?;
         Images { bin, state: Path::new(STATE) }.load()?;
         node.until("the API server is ready", interrupt, |node| node.kubectl("get --raw /readyz").is_ok())?;
         for part in [Part::Controllers, Part::Scheduler, Part::Kubelet] {
@@ -149,11 +150,6 @@ impl Node {
         let path = "jsonpath={.status.conditions[?(@.type==\"Ready\")].status}";
         let asked = child::read(kubectl(&self.bin, &admin()).args(["get", "node", NAME, "-o", path]));
         asked.is_ok_and(|status| status == "True")
-    }
-
-    fn ctr(&self, words: &str) -> Result<String> {
-        let mut command = Command::new(self.bin.join("ctr"));
-        child::read(command.args(["--address", &format!("{STATE}/containerd.sock")]).args(words.split(' ')))
     }
 
     fn kubectl(&self, words: &str) -> Result<String> {
@@ -223,6 +219,13 @@ pub(crate) fn enter() -> Result<()> {
     let kind = rustix::thread::LinkNameSpaceType::Network;
     rustix::thread::move_into_link_name_space(std::os::fd::AsFd::as_fd(&namespace), Some(kind))
         .with_context(|| format!("cannot enter {path}: this must run as root"))
+}
+
+/// Asks the node's containerd, about what is Kubernetes'.
+pub(crate) fn ctr<W: AsRef<std::ffi::OsStr>>(bin: &Path, words: &[W]) -> Result<String> {
+    let mut command = Command::new(bin.join("ctr"));
+    command.args(["--address", &format!("{STATE}/containerd.sock"), "--namespace", "k8s.io"]);
+    child::read(command.args(words))
 }
 
 /// Two nodes would have the same names: the second waits for nobody and says so.

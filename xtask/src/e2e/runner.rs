@@ -13,7 +13,7 @@ use super::check;
 use super::cluster::Cluster;
 use super::images;
 use super::metrics::Metrics;
-use super::node::STATE;
+use super::node::{self, STATE};
 use crate::{child, pool};
 
 /// How long a counter may lag behind its record.
@@ -113,9 +113,7 @@ impl Bed<'_> {
             }
             Step::Ctr(words) => {
                 let words = words.each(|word| self.with_id(word, namespace));
-                let mut ctr = std::process::Command::new(self.cluster.bin.join("ctr"));
-                ctr.args(["--address", &format!("{STATE}/containerd.sock"), "--namespace", "k8s.io"]);
-                child::read(ctr.args(words)).map(drop)
+                node::ctr(&self.cluster.bin, &words).map(drop)
             }
             Step::Post { path, body } => {
                 self.cluster.post(&path.replace("@NS", namespace), &self.placed(body, namespace))

@@ -68,6 +68,39 @@ pub(super) fn remove() -> Result<()> {
     Ok(())
 }
 
+/// Makes so many below it, in every hierarchy, and removes them again.
+pub(crate) fn churn(count: usize) -> Result<()> {
+    for number in 0..count {
+        for mount in mounts()? {
+            let group = mount.join(NAME).join(format!("churn-{number}"));
+            fs::create_dir(&group).with_context(|| format!("cannot make {}", group.display()))?;
+            fs::remove_dir(group)?;
+        }
+    }
+    Ok(())
+}
+
+/// The processes of a container, by the cgroup that has its id for a name; none where there is no such cgroup.
+pub(crate) fn processes_of(container: &str) -> Result<Vec<i32>> {
+    let mut found = Vec::new();
+    for mount in mounts()? {
+        if let Some(group) = named(&mount.join(NAME), container) {
+            processes(&group, &mut found);
+        }
+        if !found.is_empty() {
+            break;
+        }
+    }
+    Ok(found)
+}
+
+fn named(group: &Path, part: &str) -> Option<PathBuf> {
+    if group.file_name().is_some_and(|name| name.to_string_lossy().contains(part)) {
+        return Some(group.to_owned());
+    }
+    children(group).iter().find_map(|child| named(child, part))
+}
+
 fn prune(group: &Path) {
     children(group).iter().for_each(|child| prune(child));
     drop(fs::remove_dir(group));

@@ -1,0 +1,375 @@
+//! `chaos`: a node on which, for minutes, pods of every kind end in every way while the API server, the runtime, the
+//! kubelet and the agent itself are killed, its log's disk is full and cgroups come and go. `plan` says when, out of a
+//! seed; `oracle` holds every verdict against what is true of it by `workload` and `recorder`; what the agent still holds
+//! in the end is in `held`.
+
+mod held;
+mod oracle;
+mod plan;
+mod recorder;
+mod workload;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use rustix::mount::{MountFlags, UnmountFlags};
+use rustix::time::{ClockId, clock_gettime};
+use serde_json::json;
+
+use super::agent::{self as tested, Agent, Setup};
+use super::board::{Seen, container_id};
+use super::faults::Lab;
+use super::node::{self, Node, Part, STATE};
+use super::runner;
+use crate::{child, table};
+use held::Held;
+use oracle::{Ended, Finding, Life};
+use plan::{How, Step, Victim, What};
+use recorder::Recorder;
+use workload::{Kind, READY};
+
+/// How long anything that is waited for may take, when nothing is broken any longer.
+const BOUND: Duration = Duration::from_secs(120);
+const LOOK: Duration = Duration::from_millis(50);
+/// A pod that is to end is waited for; one that did not come in time, since something was broken, is let be.
+const UNTIL_READY: Duration = Duration::from_secs(2);
+/// What the disk of the agent's log holds.
+const LOG_DISK: &str = "size=256k";
+
+/// A pod of the plan.
+struct Pod {
+    kind: Kind,
+    name: String,
+    /// Known once it is to end.
+    container: Option<String>,
+}
+
+/// Everything that the steps change.
+struct Chaos<'a, 'l> {
+    lab: &'a mut Lab<'l>,
+    recorder: &'a Recorder,
+    setup: Setup,
+    namespace: String,
+    logs: PathBuf,
+    pods: BTreeMap<usize, Pod>,
+    agent: Option<Agent>,
+    /// Of the agent that lives, once it is.
+    ready: Option<f64>,
+    lives: Vec<Life>,
+    counts: BTreeMap<&'static str, usize>,
+}
+
+/// Plays it, prints what was seen, and fails where anything was wrong.
+pub(crate) fn run(lab: &mut Lab<'_>, minutes: u64, seed: u64) -> Result<()> {
+    let length = Duration::from_secs(60 * minutes);
+    let steps = plan::plan(seed, length);
+    anstream::eprintln!("{0}seed {seed}: {1} steps in {minutes} minutes{0:#}", child::GOOD, steps.len());
+    let before = held::kernel_objects()?;
+    let recorder = Recorder::start(&Path::new(STATE).join("trace"))?;
+    let disk = Disk::mount(Path::new(STATE).join("agent"))?;
+    let logs = Path::new(STATE).join("oracle");
+    fs::create_dir_all(&logs)?;
+    let namespace = lab.namespace("chaos");
+    lab.cluster.create(&namespace, &[])?;
+    let setup = Setup { directory: disk.0.clone(), ..lab.setup.clone() };
+    let mut chaos = Chaos {
+        lab,
+        recorder: &recorder,
+        setup,
+        namespace,
+        logs,
+        pods: BTreeMap::new(),
+        agent: None,
+        ready: None,
+        lives: Vec::new(),
+        counts: BTreeMap::new(),
+    };
+    chaos.start_agent()?;
+    chaos.until("the agent is ready", |chaos| Ok(chaos.ready.is_some()))?;
+    let at_first = Held::of(chaos.pid()?)?;
+    chaos.play(&steps)?;
+    chaos.heal()?;
+    let (at_last, lost) = chaos.last_words()?;
+    let findings = chaos.findings()?;
+    let after = held::kernel_objects_settled(before, Instant::now() + BOUND)?;
+    print!("\n{}", table::render(["chaos", "seen"], &chaos.told(&findings)));
+    println!("\nthe first agent at its start: {at_first}\nthe last at its end: {at_last}; kernel events lost: {lost}");
+    println!("programs, maps and links in the kernel: {before} before, {after} after");
+    let mut problems = wrong(&findings);
+    problems.extend(at_first.grown_to(&at_last));
+    problems.extend((after > before).then(|| "the kernel still holds what an agent loaded".to_owned()));
+    let strays = chaos.lab.board.look().records.iter().filter(|record| !record.is_object()).count();
+    problems.extend((strays > 0).then(|| format!("{strays} lines of the agents are no records")));
+    for problem in &problems {
+        anstream::eprintln!("{0}wrong:{0:#} {problem}", child::ERROR);
+    }
+    let again = format!("cargo xtask chaos --minutes {minutes} --seed {seed}");
+    ensure!(problems.is_empty(), "{} findings; the same steps again: {again}", problems.len());
+    Ok(())
+}
+
+impl Chaos<'_, '_> {
+    fn play(&mut self, steps: &[Step]) -> Result<()> {
+        let begun = Instant::now();
+        for step in steps {
+            while begun.elapsed() < step.at {
+                self.lab.board.interrupt.check()?;
+                self.note_ready();
+                std::thread::sleep(LOOK.min(step.at.saturating_sub(begun.elapsed())));
+            }
+            self.step(step.what).with_context(|| format!("{:?} after {:?}", step.what, step.at))?;
+        }
+        Ok(())
+    }
+
+    fn step(&mut self, what: What) -> Result<()> {
+        match what {
+            What::Create { pod, kind, grace } => {
+                let name = format!("{}-{pod}", kind.name());
+                let object = kind.pod(&name, grace, &self.logs.to_string_lossy());
+                // The server may be away: then there is no such pod.
+                if self.lab.cluster.add(&self.namespace, &[object]).is_ok() {
+                    self.pods.insert(pod, Pod { kind, name, container: None });
+                } else {
+                    self.count("pods that could not be created");
+                }
+                Ok(())
+            }
+            What::End { pod, how } => self.end(pod, how),
+            What::Kill(victim) => {
+                self.count(match victim {
+                    Victim::Agent => "agent killed",
+                    Victim::ApiServer => "API server killed",
+                    Victim::Containerd => "containerd killed",
+                    Victim::Kubelet => "kubelet killed",
+                });
+                match part(victim) {
+                    Some(part) => self.node()?.kill(part),
+                    None => self.kill_agent(),
+                }
+            }
+            What::Start(victim) => match part(victim) {
+                Some(part) => self.node()?.start(part),
+                None => self.start_agent(),
+            },
+            What::FillLogs => {
+                self.count("log's disk full");
+                // It ends with an error: that there is no more room.
+                drop(fs::write(self.filler(), vec![0; 1 << 20]));
+                Ok(())
+            }
+            What::EmptyLogs => Ok(fs::remove_file(self.filler())?),
+            What::MakeCgroups(count) => {
+                *self.counts.entry("cgroups made and removed").or_default() += count;
+                node::churn_cgroups(count)
+            }
+        }
+    }
+
+    fn end(&mut self, number: usize, how: How) -> Result<()> {
+        let Some(name) = self.pods.get(&number).map(|pod| pod.name.clone()) else { return Ok(()) };
+        let key = (self.namespace.clone(), name.clone());
+        // Its own word counts: a trap is not set when its container begins to run.
+        let ready = |seen: &Seen| {
+            let written = fs::read_to_string(self.logs.join(&name)).is_ok_and(|text| text.contains(READY));
+            written.then(|| container_id(seen.pods.get(&key)?, "app")).flatten()
+        };
+        let Some(container) = self.lab.board.wait(Instant::now() + UNTIL_READY, ready)? else {
+            self.count("pods that were not ready in time");
+            return Ok(());
+        };
+        let members = node::processes_of(&container)?;
+        let Some(init) = members.iter().copied().find(|pid| is_init(*pid)) else {
+            self.count("pods that had ended by themselves");
+            return Ok(());
+        };
+        self.recorder.watch(&container, init, &members);
+        if let Some(pod) = self.pods.get_mut(&number) {
+            pod.container = Some(container.clone());
+        }
+        let done = match how {
+            How::Deleted => self.lab.delete(&self.namespace, &name),
+            How::Evicted => {
+                let path = format!("/api/v1/namespaces/{}/pods/{name}/eviction", self.namespace);
+                let metadata = json!({"name": name, "namespace": self.namespace});
+                let body = json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": metadata});
+                self.lab.cluster.post(&path, &body)
+            }
+            How::ForceDeleted => self.lab.delete(&self.namespace, &format!("{name} --force --grace-period=0")),
+            How::KilledByTheRuntime => {
+                node::ctr(&self.lab.cluster.bin, &["task", "kill", "--signal", "SIGKILL", &container]).map(drop)
+            }
+        };
+        // Whoever was to do it may be away. Then it goes on living, and nothing may be said of it.
+        self.count(match (how, done.is_ok()) {
+            (_, false) => "ends that nobody took",
+            (How::Deleted, true) => "pods deleted",
+            (How::Evicted, true) => "pods evicted",
+            (How::ForceDeleted, true) => "pods deleted by force",
+            (How::KilledByTheRuntime, true) => "containers killed by the runtime",
+        });
+        Ok(())
+    }
+
+    fn start_agent(&mut self) -> Result<()> {
+        self.agent = Some(self.setup.start(self.lab.board)?);
+        Ok(())
+    }
+
+    fn kill_agent(&mut self) -> Result<()> {
+        self.note_ready();
+        let end = now();
+        self.agent.take().context("no agent lives")?.kill()?;
+        self.lives.extend(self.ready.take().map(|ready| Life { ready, end }));
+        Ok(())
+    }
+
+    /// It is not waited for: what it needs may be away.
+    fn note_ready(&mut self) {
+        if self.ready.is_none() && self.agent.is_some() && tested::get("/readyz").is_ok() {
+            self.ready = Some(now());
+        }
+    }
+
+    /// All that was broken is whole, and the node is as it should be.
+    fn heal(&mut self) -> Result<()> {
+        let interrupt = self.lab.board.interrupt.clone();
+        self.node()?.until("the node is ready", &interrupt, Node::is_ready)?;
+        self.until("the agent is ready", |chaos| Ok(chaos.ready.is_some()))
+    }
+
+    /// Ends every pod that is left, waits until nobody can have more to say, and ends the agent; what it held then, and how many
+    /// events it lost.
+    fn last_words(&mut self) -> Result<(Held, f64)> {
+        self.lab
+            .cluster
+            .ask(&format!("delete pods --all --namespace {} --grace-period=1 --wait=false", self.namespace))?;
+        self.until("all pods are gone", |chaos| Ok(chaos.lab.board.look().pods_of(&chaos.namespace).next().is_none()))?;
+        self.until("no shutdown is open, and no container is left", |_| {
+            let metrics = tested::scrape()?;
+            let none = |name| metrics.total(name) == 0.0;
+            Ok(none("signal_trace_open_shutdowns") && none("signal_trace_tracked_containers"))
+        })?;
+        self.lab.endure(Instant::now() + Duration::from_secs(5))?;
+        let held = Held::of(self.pid()?)?;
+        let lost = tested::scrape()?.total("signal_trace_kernel_events_lost_total");
+        let agent = self.agent.take().context("no agent lives")?;
+        agent.end()?;
+        self.lives.extend(self.ready.take().map(|ready| Life { ready, end: now() }));
+        Ok((held, lost))
+    }
+
+    /// What the oracle says of each pod that was to end.
+    fn findings(&self) -> Result<Vec<(&Pod, Finding)>> {
+        let lost = self.recorder.lost()?;
+        ensure!(lost == 0, "the second recorder lost {lost} lines: the oracle does not know");
+        let seen = self.lab.board.look();
+        let mut findings = Vec::new();
+        for pod in self.pods.values() {
+            let Some(container) = &pod.container else { continue };
+            let facts = self.recorder.facts(container).context("a container that was never watched")?;
+            let wrote = fs::read_to_string(self.logs.join(&pod.name))?;
+            let records: Vec<_> =
+                seen.records.iter().filter(|record| record["container"]["id"] == **container).collect();
+            findings.push((pod, Ended { kind: pod.kind, facts, wrote: &wrote }.judge(&records, &self.lives)));
+        }
+        Ok(findings)
+    }
+
+    /// What was done, and what was said.
+    fn told(&self, findings: &[(&Pod, Finding)]) -> Vec<[String; 2]> {
+        let of = |wanted: &dyn Fn(&Finding) -> bool| findings.iter().filter(|(_, finding)| wanted(finding)).count();
+        let said = self.lab.board.look();
+        let mut lines = vec![
+            ["ends that the oracle knows".to_owned(), findings.len().to_string()],
+            ["right".to_owned(), of(&|finding| *finding == Finding::Right).to_string()],
+            ["unknown or unsaid: no agent saw the whole".to_owned(), of(&|f| *f == Finding::Unwatched).to_string()],
+            ["wrong, twice or missing".to_owned(), of(&|f| matches!(f, Finding::Wrong(_))).to_string()],
+            ["agents, one after the other".to_owned(), self.lives.len().to_string()],
+            ["verdicts".to_owned(), runner::verdicts(said.records_of(&self.namespace).map(|record| (record, 1)))],
+        ];
+        lines.extend(self.counts.iter().map(|(what, count)| [(*what).to_owned(), count.to_string()]));
+        lines
+    }
+
+    fn until(&mut self, what: &str, reached: impl Fn(&Self) -> Result<bool>) -> Result<()> {
+        let deadline = Instant::now() + BOUND;
+        loop {
+            self.note_ready();
+            if reached(self)? {
+                return Ok(());
+            }
+            self.lab.board.interrupt.check()?;
+            if Instant::now() >= deadline {
+                bail!("not within {} s: {what}", BOUND.as_secs());
+            }
+            std::thread::sleep(LOOK);
+        }
+    }
+
+    fn count(&mut self, what: &'static str) {
+        *self.counts.entry(what).or_default() += 1;
+    }
+
+    fn pid(&self) -> Result<u32> {
+        Ok(self.agent.as_ref().context("no agent lives")?.pid())
+    }
+
+    fn node(&mut self) -> Result<&mut Node> {
+        self.lab.node.as_deref_mut().context("this needs a node of its own")
+    }
+
+    fn filler(&self) -> PathBuf {
+        self.setup.directory.join("filler")
+    }
+}
+
+/// The disk that the agent's log is on.
+struct Disk(PathBuf);
+
+impl Disk {
+    fn mount(place: PathBuf) -> Result<Self> {
+        fs::create_dir_all(&place)?;
+        let options = std::ffi::CString::new(LOG_DISK)?;
+        rustix::mount::mount("none", &place, "tmpfs", MountFlags::empty(), Some(&*options)).context("tmpfs")?;
+        Ok(Self(place))
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = rustix::mount::unmount(&self.0, UnmountFlags::DETACH);
+    }
+}
+
+fn wrong(findings: &[(&Pod, Finding)]) -> Vec<String> {
+    let why = |(pod, finding): &(&Pod, Finding)| match finding {
+        Finding::Wrong(why) => Some(format!("{}: {why}", pod.name)),
+        Finding::Right | Finding::Unwatched => None,
+    };
+    findings.iter().filter_map(why).collect()
+}
+
+fn part(victim: Victim) -> Option<Part> {
+    match victim {
+        Victim::Agent => None,
+        Victim::ApiServer => Some(Part::ApiServer),
+        Victim::Containerd => Some(Part::Containerd),
+        Victim::Kubelet => Some(Part::Kubelet),
+    }
+}
+
+/// Whether a process is the first of its own pid namespace.
+fn is_init(pid: i32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    status.lines().any(|line| line.starts_with("NSpid:") && line.split_whitespace().last() == Some("1"))
+}
+
+/// Seconds of the clock that the second recorder uses.
+fn now() -> f64 {
+    let time = clock_gettime(ClockId::Monotonic);
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
+}

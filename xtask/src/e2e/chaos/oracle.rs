@@ -1,0 +1,140 @@
+//! What is true of a container's end by three witnesses that share nothing with the product, and what a record of it may
+//! say: how the workload is made, what its processes wrote themselves, and the second recorder. Pure.
+
+use serde_json::Value;
+
+use super::recorder::Facts;
+use super::workload::{CHILD_TOLD, Kind};
+use crate::e2e::check;
+
+/// After a container's last process, what a record may take; who is killed sooner cannot be asked for it.
+const LAST_WORDS: f64 = 3.0;
+
+/// One container that was ended.
+#[derive(Debug)]
+pub(super) struct Ended<'a> {
+    pub(super) kind: Kind,
+    pub(super) facts: Facts,
+    /// What its processes wrote.
+    pub(super) wrote: &'a str,
+}
+
+/// When an agent was ready, and when it was killed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Life {
+    pub(super) ready: f64,
+    pub(super) end: f64,
+}
+
+/// What the oracle says of what was said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Finding {
+    Right,
+    /// `unknown`, or nothing, and no agent saw the whole of it.
+    Unwatched,
+    Wrong(String),
+}
+
+impl Ended<'_> {
+    /// What may be said: outcome, and cause where that is certain.
+    fn truth(&self) -> Vec<(&'static str, Option<&'static str>)> {
+        let (outcome, cause) = self.kind.verdict();
+        match (self.facts.stop, self.facts.kill) {
+            // Memory ran out while the grace did, or a runtime that was started again killed first.
+            (Some(_), Some(_)) if self.kind == Kind::Hungry => vec![("oom_killed", None), ("grace_exceeded", None)],
+            (Some(_), Some(_)) => vec![("grace_exceeded", (outcome == "grace_exceeded").then_some(cause))],
+            (Some(_), None) => vec![(outcome, Some(cause))],
+            (None, Some(_)) => vec![("forced", None)],
+            (None, None) => Vec::new(),
+        }
+    }
+
+    /// Holds the records of it against that.
+    pub(super) fn judge(&self, records: &[&Value], lives: &[Life]) -> Finding {
+        let Some(exit) = self.facts.exit else {
+            return match records {
+                [] => Finding::Unwatched,
+                _ => Finding::Wrong("a verdict on one that the kernel saw no end of".into()),
+            };
+        };
+        let begin = self.facts.stop.or(self.facts.kill).unwrap_or(exit);
+        let watched = lives.iter().any(|life| life.ready <= begin && exit + LAST_WORDS <= life.end);
+        let truth = self.truth();
+        let record = match records {
+            [] if truth.is_empty() || !watched => return Finding::Unwatched,
+            [] => return Finding::Wrong(format!("no verdict; it was {truth:?}")),
+            [record] => record,
+            more => return Finding::Wrong(format!("judged {} times", more.len())),
+        };
+        let (outcome, cause) = (&record["outcome"], &record["cause"]);
+        if outcome == "unknown" {
+            return if watched { Finding::Wrong(format!("unknown; it was {truth:?}")) } else { Finding::Unwatched };
+        }
+        let cause_fits = |of: Option<&str>| of.is_none_or(|of| cause == of) || (!watched && cause == "unknown");
+        if !truth.iter().any(|(of, why)| outcome == of && cause_fits(*why)) {
+            return Finding::Wrong(format!("{}; it was {truth:?}", check::verdict(record)));
+        }
+        if cause == "not_forwarded" && self.wrote.contains(CHILD_TOLD) {
+            return Finding::Wrong("not_forwarded; the child wrote that it was told".into());
+        }
+        if self.facts.stop.is_some() && self.kind.writes().is_some_and(|line| !self.wrote.contains(line)) {
+            return Finding::Wrong(
+                "its handler did not write that it ran: the oracle's own mistake, or a lost write".into(),
+            );
+        }
+        Finding::Right
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::workload::INIT_TOLD;
+    use super::*;
+
+    const ALWAYS: [Life; 1] = [Life { ready: 0.0, end: 1000.0 }];
+    const CAME_LATE: [Life; 1] = [Life { ready: 11.0, end: 1000.0 }];
+
+    fn ended(kind: Kind, stop: Option<f64>, kill: Option<f64>, wrote: &str) -> Ended<'_> {
+        let exit = Some(14.0);
+        Ended { kind, facts: Facts { stop, kill, exit, ..Facts::default() }, wrote }
+    }
+
+    fn record(outcome: &str, cause: &str) -> Value {
+        json!({"outcome": outcome, "cause": cause})
+    }
+
+    #[test]
+    fn a_right_verdict_is_right() {
+        let wrapper = ended(Kind::Wrapper, Some(10.0), Some(14.0), "");
+        assert_eq!(wrapper.judge(&[&record("grace_exceeded", "not_forwarded")], &ALWAYS), Finding::Right);
+        let good = ended(Kind::Good, Some(10.0), None, INIT_TOLD);
+        assert_eq!(good.judge(&[&record("graceful", "none")], &ALWAYS), Finding::Right);
+        let forced = ended(Kind::Good, None, Some(14.0), "");
+        assert_eq!(forced.judge(&[&record("forced", "none")], &ALWAYS), Finding::Right);
+    }
+
+    #[test]
+    fn what_the_witnesses_contradict_is_wrong() {
+        let wrong = |ended: Ended<'_>, said: &Value| matches!(ended.judge(&[said], &ALWAYS), Finding::Wrong(_));
+        let wrapper = |wrote| ended(Kind::Wrapper, Some(10.0), Some(14.0), wrote);
+        assert!(wrong(wrapper(""), &record("graceful", "none")));
+        assert!(wrong(wrapper(""), &record("grace_exceeded", "ignored")));
+        assert!(wrong(wrapper(CHILD_TOLD), &record("grace_exceeded", "not_forwarded")));
+        assert!(wrong(wrapper(""), &record("unknown", "unknown")));
+        assert!(wrong(ended(Kind::Good, Some(10.0), Some(14.0), INIT_TOLD), &record("graceful", "none")));
+        let twice = record("grace_exceeded", "not_forwarded");
+        assert!(matches!(wrapper("").judge(&[&twice, &twice], &ALWAYS), Finding::Wrong(_)));
+        assert!(matches!(wrapper("").judge(&[], &ALWAYS), Finding::Wrong(_)));
+    }
+
+    #[test]
+    fn who_came_late_may_not_know_but_may_not_guess() {
+        let wrapper = ended(Kind::Wrapper, Some(10.0), Some(14.0), "");
+        assert_eq!(wrapper.judge(&[], &CAME_LATE), Finding::Unwatched);
+        assert_eq!(wrapper.judge(&[&record("unknown", "unknown")], &CAME_LATE), Finding::Unwatched);
+        assert_eq!(wrapper.judge(&[&record("grace_exceeded", "unknown")], &CAME_LATE), Finding::Right);
+        assert!(matches!(wrapper.judge(&[&record("forced", "none")], &CAME_LATE), Finding::Wrong(_)));
+    }
+}
