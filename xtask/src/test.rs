@@ -80,7 +80,7 @@ fn steps(scope: Scope) -> Vec<(&'static str, Work)> {
         ("costs against those that are stored", bench::hold),
         ("demo on Debian's kernels", |_| vm::run(&vm::Options::default())),
     ];
-    let longer: [(_, Work); 10] = [
+    let longer: [(_, Work); 11] = [
         ("examples in the documentation", |_| cargo("test --workspace --doc")),
         ("documentation", |_| {
             let mut command = machine::cargo();
@@ -99,6 +99,7 @@ fn steps(scope: Scope) -> Vec<(&'static str, Work)> {
         ("pictures of the dashboards and the report", |_| previews::check()),
         ("audit of a large fleet", |_| fleet::run(&fleet::Options::default())),
         ("fuzzing, a minute each", |_| fuzz::run(&fuzz::Options::short())),
+        ("Kubernetes, everything at once", |_| e2e::run(&e2e::Options::chaos(10, 1))),
     ];
     match scope {
         Scope::Usual => usual.into(),

@@ -20,13 +20,13 @@ use rustix::time::{ClockId, clock_gettime};
 use serde_json::json;
 
 use super::agent::{self as tested, Agent, Setup};
-use super::board::{Seen, container_id};
+use super::board::container_id;
 use super::faults::Lab;
 use super::node::{self, Node, Part, STATE};
 use super::runner;
 use crate::{child, table};
 use held::Held;
-use oracle::{Ended, Finding, Life};
+use oracle::{Ended, Finding, History, Life, Outage};
 use plan::{How, Step, Victim, What};
 use recorder::Recorder;
 use workload::{Kind, READY};
@@ -34,8 +34,8 @@ use workload::{Kind, READY};
 /// How long anything that is waited for may take, when nothing is broken any longer.
 const BOUND: Duration = Duration::from_secs(120);
 const LOOK: Duration = Duration::from_millis(50);
-/// A pod that is to end is waited for; one that did not come in time, since something was broken, is let be.
-const UNTIL_READY: Duration = Duration::from_secs(2);
+/// A pod that is to end is waited for; one that did not come in time, since something was broken, goes unjudged.
+const UNTIL_READY: Duration = Duration::from_secs(30);
 /// What the disk of the agent's log holds.
 const LOG_DISK: &str = "size=256k";
 
@@ -47,6 +47,20 @@ struct Pod {
     container: Option<String>,
 }
 
+/// What is broken for a while, besides the agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Broken {
+    Part(Victim),
+    Log,
+}
+
+/// A pod whose turn has come, and which has until then to be ready for it.
+struct Due {
+    pod: usize,
+    how: How,
+    until: Instant,
+}
+
 /// Everything that the steps change.
 struct Chaos<'a, 'l> {
     lab: &'a mut Lab<'l>,
@@ -55,10 +69,13 @@ struct Chaos<'a, 'l> {
     namespace: String,
     logs: PathBuf,
     pods: BTreeMap<usize, Pod>,
+    due: Vec<Due>,
     agent: Option<Agent>,
     /// Of the agent that lives, once it is.
     ready: Option<f64>,
-    lives: Vec<Life>,
+    /// Since when what is broken now is.
+    broken: BTreeMap<Broken, f64>,
+    history: History,
     counts: BTreeMap<&'static str, usize>,
 }
 
@@ -82,9 +99,11 @@ pub(crate) fn run(lab: &mut Lab<'_>, minutes: u64, seed: u64) -> Result<()> {
         namespace,
         logs,
         pods: BTreeMap::new(),
+        due: Vec::new(),
         agent: None,
         ready: None,
-        lives: Vec::new(),
+        broken: BTreeMap::new(),
+        history: History::default(),
         counts: BTreeMap::new(),
     };
     chaos.start_agent()?;
@@ -101,6 +120,7 @@ pub(crate) fn run(lab: &mut Lab<'_>, minutes: u64, seed: u64) -> Result<()> {
     let mut problems = wrong(&findings);
     problems.extend(at_first.grown_to(&at_last));
     problems.extend((after > before).then(|| "the kernel still holds what an agent loaded".to_owned()));
+    problems.extend(chaos.judged_twice());
     let strays = chaos.lab.board.look().records.iter().filter(|record| !record.is_object()).count();
     problems.extend((strays > 0).then(|| format!("{strays} lines of the agents are no records")));
     for problem in &problems {
@@ -116,8 +136,7 @@ impl Chaos<'_, '_> {
         let begun = Instant::now();
         for step in steps {
             while begun.elapsed() < step.at {
-                self.lab.board.interrupt.check()?;
-                self.note_ready();
+                self.look()?;
                 std::thread::sleep(LOOK.min(step.at.saturating_sub(begun.elapsed())));
             }
             self.step(step.what).with_context(|| format!("{:?} after {:?}", step.what, step.at))?;
@@ -138,7 +157,10 @@ impl Chaos<'_, '_> {
                 }
                 Ok(())
             }
-            What::End { pod, how } => self.end(pod, how),
+            What::End { pod, how } => {
+                self.due.push(Due { pod, how, until: Instant::now() + UNTIL_READY });
+                Ok(())
+            }
             What::Kill(victim) => {
                 self.count(match victim {
                     Victim::Agent => "agent killed",
@@ -146,22 +168,28 @@ impl Chaos<'_, '_> {
                     Victim::Containerd => "containerd killed",
                     Victim::Kubelet => "kubelet killed",
                 });
-                match part(victim) {
-                    Some(part) => self.node()?.kill(part),
-                    None => self.kill_agent(),
-                }
+                let Some(part) = part(victim) else { return self.kill_agent() };
+                self.broken.insert(Broken::Part(victim), now());
+                self.node()?.kill(part)
             }
-            What::Start(victim) => match part(victim) {
-                Some(part) => self.node()?.start(part),
-                None => self.start_agent(),
-            },
+            What::Start(victim) => {
+                let Some(part) = part(victim) else { return self.start_agent() };
+                self.node()?.start(part)?;
+                self.mended(Broken::Part(victim));
+                Ok(())
+            }
             What::FillLogs => {
                 self.count("log's disk full");
+                self.broken.insert(Broken::Log, now());
                 // It ends with an error: that there is no more room.
                 drop(fs::write(self.filler(), vec![0; 1 << 20]));
                 Ok(())
             }
-            What::EmptyLogs => Ok(fs::remove_file(self.filler())?),
+            What::EmptyLogs => {
+                fs::remove_file(self.filler())?;
+                self.mended(Broken::Log);
+                Ok(())
+            }
             What::MakeCgroups(count) => {
                 *self.counts.entry("cgroups made and removed").or_default() += count;
                 node::churn_cgroups(count)
@@ -169,29 +197,44 @@ impl Chaos<'_, '_> {
         }
     }
 
-    fn end(&mut self, number: usize, how: How) -> Result<()> {
-        let Some(name) = self.pods.get(&number).map(|pod| pod.name.clone()) else { return Ok(()) };
-        let key = (self.namespace.clone(), name.clone());
-        // Its own word counts: a trap is not set when its container begins to run.
-        let ready = |seen: &Seen| {
-            let written = fs::read_to_string(self.logs.join(&name)).is_ok_and(|text| text.contains(READY));
-            written.then(|| container_id(seen.pods.get(&key)?, "app")).flatten()
-        };
-        let Some(container) = self.lab.board.wait(Instant::now() + UNTIL_READY, ready)? else {
-            self.count("pods that were not ready in time");
-            return Ok(());
-        };
-        let members = node::processes_of(&container)?;
+    /// What is done at every moment: whose turn has come ends once it is ready.
+    fn look(&mut self) -> Result<()> {
+        self.lab.board.interrupt.check()?;
+        self.note_ready();
+        for due in std::mem::take(&mut self.due) {
+            let Some(name) = self.pods.get(&due.pod).map(|pod| pod.name.clone()) else { continue };
+            if let Some(container) = self.ready_container(&name) {
+                self.end(due.pod, &name, &container, due.how)?;
+            } else if Instant::now() < due.until {
+                self.due.push(due);
+            } else {
+                self.count("pods that were not ready in time");
+                // Whatever becomes of that: nothing is said of it.
+                drop(self.lab.delete(&self.namespace, &name));
+            }
+        }
+        Ok(())
+    }
+
+    /// Its own word counts: a trap is not set when its container begins to run.
+    fn ready_container(&self, name: &str) -> Option<String> {
+        let written = fs::read_to_string(self.logs.join(name)).is_ok_and(|text| text.contains(READY));
+        let key = (self.namespace.clone(), name.to_owned());
+        written.then(|| container_id(self.lab.board.look().pods.get(&key)?, "app")).flatten()
+    }
+
+    fn end(&mut self, number: usize, name: &str, container: &str, how: How) -> Result<()> {
+        let members = node::processes_of(container)?;
         let Some(init) = members.iter().copied().find(|pid| is_init(*pid)) else {
             self.count("pods that had ended by themselves");
             return Ok(());
         };
-        self.recorder.watch(&container, init, &members);
+        self.recorder.watch(container, init, &members);
         if let Some(pod) = self.pods.get_mut(&number) {
-            pod.container = Some(container.clone());
+            pod.container = Some(container.to_owned());
         }
         let done = match how {
-            How::Deleted => self.lab.delete(&self.namespace, &name),
+            How::Deleted => self.lab.delete(&self.namespace, name),
             How::Evicted => {
                 let path = format!("/api/v1/namespaces/{}/pods/{name}/eviction", self.namespace);
                 let metadata = json!({"name": name, "namespace": self.namespace});
@@ -200,7 +243,7 @@ impl Chaos<'_, '_> {
             }
             How::ForceDeleted => self.lab.delete(&self.namespace, &format!("{name} --force --grace-period=0")),
             How::KilledByTheRuntime => {
-                node::ctr(&self.lab.cluster.bin, &["task", "kill", "--signal", "SIGKILL", &container]).map(drop)
+                node::ctr(&self.lab.cluster.bin, &["task", "kill", "--signal", "SIGKILL", container]).map(drop)
             }
         };
         // Whoever was to do it may be away. Then it goes on living, and nothing may be said of it.
@@ -223,8 +266,13 @@ impl Chaos<'_, '_> {
         self.note_ready();
         let end = now();
         self.agent.take().context("no agent lives")?.kill()?;
-        self.lives.extend(self.ready.take().map(|ready| Life { ready, end }));
+        self.history.lives.extend(self.ready.take().map(|ready| Life { ready, end }));
         Ok(())
+    }
+
+    fn mended(&mut self, what: Broken) {
+        let end = now();
+        self.history.outages.extend(self.broken.remove(&what).map(|begin| Outage { begin, end }));
     }
 
     /// It is not waited for: what it needs may be away.
@@ -238,11 +286,12 @@ impl Chaos<'_, '_> {
     fn heal(&mut self) -> Result<()> {
         let interrupt = self.lab.board.interrupt.clone();
         self.node()?.until("the node is ready", &interrupt, Node::is_ready)?;
-        self.until("the agent is ready", |chaos| Ok(chaos.ready.is_some()))
+        self.until("the agent is ready", |chaos| Ok(chaos.ready.is_some()))?;
+        self.until("whose turn had come has ended", |chaos| Ok(chaos.due.is_empty()))
     }
 
-    /// Ends every pod that is left, waits until nobody can have more to say, and ends the agent; what it held then, and how many
-    /// events it lost.
+    /// Ends every pod that is left, waits until nobody can have more to say, and ends the agent; what it held then,
+    /// and how many events it lost.
     fn last_words(&mut self) -> Result<(Held, f64)> {
         self.lab
             .cluster
@@ -258,7 +307,7 @@ impl Chaos<'_, '_> {
         let lost = tested::scrape()?.total("signal_trace_kernel_events_lost_total");
         let agent = self.agent.take().context("no agent lives")?;
         agent.end()?;
-        self.lives.extend(self.ready.take().map(|ready| Life { ready, end: now() }));
+        self.history.lives.extend(self.ready.take().map(|ready| Life { ready, end: now() }));
         Ok((held, lost))
     }
 
@@ -274,9 +323,20 @@ impl Chaos<'_, '_> {
             let wrote = fs::read_to_string(self.logs.join(&pod.name))?;
             let records: Vec<_> =
                 seen.records.iter().filter(|record| record["container"]["id"] == **container).collect();
-            findings.push((pod, Ended { kind: pod.kind, facts, wrote: &wrote }.judge(&records, &self.lives)));
+            findings.push((pod, Ended { kind: pod.kind, facts, wrote: &wrote }.judge(&records, &self.history)));
         }
         Ok(findings)
+    }
+
+    /// Containers that more than one record is about, known to the oracle or not.
+    fn judged_twice(&self) -> Vec<String> {
+        let seen = self.lab.board.look();
+        let mut count = BTreeMap::<_, usize>::new();
+        for record in seen.records_of(&self.namespace) {
+            *count.entry(record["container"]["id"].as_str().unwrap_or_default()).or_default() += 1;
+        }
+        let twice = count.into_iter().filter(|(_, records)| *records > 1);
+        twice.map(|(id, records)| format!("{records} records of container {id}")).collect()
     }
 
     /// What was done, and what was said.
@@ -288,7 +348,7 @@ impl Chaos<'_, '_> {
             ["right".to_owned(), of(&|finding| *finding == Finding::Right).to_string()],
             ["unknown or unsaid: no agent saw the whole".to_owned(), of(&|f| *f == Finding::Unwatched).to_string()],
             ["wrong, twice or missing".to_owned(), of(&|f| matches!(f, Finding::Wrong(_))).to_string()],
-            ["agents, one after the other".to_owned(), self.lives.len().to_string()],
+            ["agents, one after the other".to_owned(), self.history.lives.len().to_string()],
             ["verdicts".to_owned(), runner::verdicts(said.records_of(&self.namespace).map(|record| (record, 1)))],
         ];
         lines.extend(self.counts.iter().map(|(what, count)| [(*what).to_owned(), count.to_string()]));
@@ -298,11 +358,10 @@ impl Chaos<'_, '_> {
     fn until(&mut self, what: &str, reached: impl Fn(&Self) -> Result<bool>) -> Result<()> {
         let deadline = Instant::now() + BOUND;
         loop {
-            self.note_ready();
+            self.look()?;
             if reached(self)? {
                 return Ok(());
             }
-            self.lab.board.interrupt.check()?;
             if Instant::now() >= deadline {
                 bail!("not within {} s: {what}", BOUND.as_secs());
             }

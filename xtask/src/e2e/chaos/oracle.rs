@@ -9,6 +9,10 @@ use crate::e2e::check;
 
 /// After a container's last process, what a record may take; who is killed sooner cannot be asked for it.
 const LAST_WORDS: f64 = 3.0;
+/// The same where its pod's names, or why it ended, may be told late: the agent waits 30 s for them.
+const LATE_WORDS: f64 = 32.0;
+/// How long after an outage the news of it still come late.
+const AFTERMATH: f64 = 30.0;
 
 /// One container that was ended.
 #[derive(Debug)]
@@ -24,6 +28,30 @@ pub(super) struct Ended<'a> {
 pub(super) struct Life {
     pub(super) ready: f64,
     pub(super) end: f64,
+}
+
+/// While something was away that tells the agent names, or that it tells them to: the API server, the kubelet, the
+/// runtime, the disk of its log.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Outage {
+    pub(super) begin: f64,
+    pub(super) end: f64,
+}
+
+/// All that was there to see, and what was not, at what time.
+#[derive(Debug, Default)]
+pub(super) struct History {
+    pub(super) lives: Vec<Life>,
+    pub(super) outages: Vec<Outage>,
+}
+
+impl History {
+    /// An agent saw the whole of it, and had the time to say so.
+    fn covers(&self, begin: f64, exit: f64, told_late: bool) -> bool {
+        let troubled = |away: &Outage| away.begin < exit + LAST_WORDS && begin < away.end + AFTERMATH;
+        let words = if told_late || self.outages.iter().any(troubled) { LATE_WORDS } else { LAST_WORDS };
+        self.lives.iter().any(|life| life.ready <= begin && exit + words <= life.end)
+    }
 }
 
 /// What the oracle says of what was said.
@@ -50,7 +78,7 @@ impl Ended<'_> {
     }
 
     /// Holds the records of it against that.
-    pub(super) fn judge(&self, records: &[&Value], lives: &[Life]) -> Finding {
+    pub(super) fn judge(&self, records: &[&Value], history: &History) -> Finding {
         let Some(exit) = self.facts.exit else {
             return match records {
                 [] => Finding::Unwatched,
@@ -58,7 +86,8 @@ impl Ended<'_> {
             };
         };
         let begin = self.facts.stop.or(self.facts.kill).unwrap_or(exit);
-        let watched = lives.iter().any(|life| life.ready <= begin && exit + LAST_WORDS <= life.end);
+        // Without a stop, why it was killed is told by its pod's last news, if ever.
+        let watched = history.covers(begin, exit, self.facts.stop.is_none());
         let truth = self.truth();
         let record = match records {
             [] if truth.is_empty() || !watched => return Finding::Unwatched,
@@ -93,8 +122,13 @@ mod tests {
     use super::super::workload::INIT_TOLD;
     use super::*;
 
-    const ALWAYS: [Life; 1] = [Life { ready: 0.0, end: 1000.0 }];
-    const CAME_LATE: [Life; 1] = [Life { ready: 11.0, end: 1000.0 }];
+    fn lived(ready: f64, end: f64) -> History {
+        History { lives: vec![Life { ready, end }], outages: Vec::new() }
+    }
+
+    fn always() -> History {
+        lived(0.0, 1000.0)
+    }
 
     fn ended(kind: Kind, stop: Option<f64>, kill: Option<f64>, wrote: &str) -> Ended<'_> {
         let exit = Some(14.0);
@@ -108,16 +142,16 @@ mod tests {
     #[test]
     fn a_right_verdict_is_right() {
         let wrapper = ended(Kind::Wrapper, Some(10.0), Some(14.0), "");
-        assert_eq!(wrapper.judge(&[&record("grace_exceeded", "not_forwarded")], &ALWAYS), Finding::Right);
+        assert_eq!(wrapper.judge(&[&record("grace_exceeded", "not_forwarded")], &always()), Finding::Right);
         let good = ended(Kind::Good, Some(10.0), None, INIT_TOLD);
-        assert_eq!(good.judge(&[&record("graceful", "none")], &ALWAYS), Finding::Right);
+        assert_eq!(good.judge(&[&record("graceful", "none")], &always()), Finding::Right);
         let forced = ended(Kind::Good, None, Some(14.0), "");
-        assert_eq!(forced.judge(&[&record("forced", "none")], &ALWAYS), Finding::Right);
+        assert_eq!(forced.judge(&[&record("forced", "none")], &always()), Finding::Right);
     }
 
     #[test]
     fn what_the_witnesses_contradict_is_wrong() {
-        let wrong = |ended: Ended<'_>, said: &Value| matches!(ended.judge(&[said], &ALWAYS), Finding::Wrong(_));
+        let wrong = |ended: Ended<'_>, said: &Value| matches!(ended.judge(&[said], &always()), Finding::Wrong(_));
         let wrapper = |wrote| ended(Kind::Wrapper, Some(10.0), Some(14.0), wrote);
         assert!(wrong(wrapper(""), &record("graceful", "none")));
         assert!(wrong(wrapper(""), &record("grace_exceeded", "ignored")));
@@ -125,16 +159,32 @@ mod tests {
         assert!(wrong(wrapper(""), &record("unknown", "unknown")));
         assert!(wrong(ended(Kind::Good, Some(10.0), Some(14.0), INIT_TOLD), &record("graceful", "none")));
         let twice = record("grace_exceeded", "not_forwarded");
-        assert!(matches!(wrapper("").judge(&[&twice, &twice], &ALWAYS), Finding::Wrong(_)));
-        assert!(matches!(wrapper("").judge(&[], &ALWAYS), Finding::Wrong(_)));
+        assert!(matches!(wrapper("").judge(&[&twice, &twice], &always()), Finding::Wrong(_)));
+        assert!(matches!(wrapper("").judge(&[], &always()), Finding::Wrong(_)));
     }
 
     #[test]
     fn who_came_late_may_not_know_but_may_not_guess() {
+        let came_late = lived(11.0, 1000.0);
         let wrapper = ended(Kind::Wrapper, Some(10.0), Some(14.0), "");
-        assert_eq!(wrapper.judge(&[], &CAME_LATE), Finding::Unwatched);
-        assert_eq!(wrapper.judge(&[&record("unknown", "unknown")], &CAME_LATE), Finding::Unwatched);
-        assert_eq!(wrapper.judge(&[&record("grace_exceeded", "unknown")], &CAME_LATE), Finding::Right);
-        assert!(matches!(wrapper.judge(&[&record("forced", "none")], &CAME_LATE), Finding::Wrong(_)));
+        assert_eq!(wrapper.judge(&[], &came_late), Finding::Unwatched);
+        assert_eq!(wrapper.judge(&[&record("unknown", "unknown")], &came_late), Finding::Unwatched);
+        assert_eq!(wrapper.judge(&[&record("grace_exceeded", "unknown")], &came_late), Finding::Right);
+        assert!(matches!(wrapper.judge(&[&record("forced", "none")], &came_late), Finding::Wrong(_)));
+    }
+
+    #[test]
+    fn who_waits_for_names_may_be_killed_over_it() {
+        let killed_soon = || lived(0.0, 20.0);
+        let wrapper = ended(Kind::Wrapper, Some(10.0), Some(14.0), "");
+        assert!(matches!(wrapper.judge(&[], &killed_soon()), Finding::Wrong(_)));
+        let outage = Outage { begin: 1.0, end: 2.0 };
+        let troubled = History { outages: vec![outage], ..killed_soon() };
+        assert_eq!(wrapper.judge(&[], &troubled), Finding::Unwatched);
+        let long_ago = Outage { begin: -60.0, end: -50.0 };
+        let untroubled = History { outages: vec![long_ago], ..killed_soon() };
+        assert!(matches!(wrapper.judge(&[], &untroubled), Finding::Wrong(_)));
+        let forced = ended(Kind::Good, None, Some(14.0), "");
+        assert_eq!(forced.judge(&[], &killed_soon()), Finding::Unwatched);
     }
 }

@@ -43,7 +43,7 @@ pub(super) enum How {
 }
 
 /// Who is killed, and started again later.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Victim {
     Agent,
     ApiServer,
@@ -63,7 +63,7 @@ pub(super) fn plan(seed: u64, length: Duration) -> Vec<Step> {
     }
     let mut at = Duration::from_secs(8);
     while at < length {
-        // The eldest are ready, whatever happened: one of the first half goes.
+        // One of the elder half: the others are hardly ready.
         let pod = alive.remove(rng.usize(0..ALIVE / 2));
         steps.push(Step { at, what: What::End { pod, how: how(&mut rng) } });
         steps.push(Step { at, what: create(&mut rng, number) });
