@@ -32,6 +32,10 @@ pub(crate) struct Options {
     #[arg(value_name = "VERSION")]
     series: Vec<Series>,
 
+    /// Image of a kernel of your own, as `/boot` holds it, instead of Debian's
+    #[arg(long, value_name = "FILE", conflicts_with = "series")]
+    kernel: Vec<PathBuf>,
+
     /// Machines of another architecture than this one, with the binary of its image
     #[arg(long, value_name = "ARCH")]
     arch: Option<Architecture>,
@@ -94,7 +98,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             Shells::fetched(architecture, &directory)?
         }
     };
-    let kernels = matrix(architecture, &options.series, &directory)?;
+    let kernels = match &options.kernel[..] {
+        [] => matrix(architecture, &options.series, &directory)?,
+        images => images.iter().map(|image| Kernel::of_file(architecture, image)).collect::<Result<_>>()?,
+    };
     let product = match architecture {
         Architecture::Amd64 => build::product(&toolchain)?,
         Architecture::Arm64 => image::binary(&toolchain, architecture)?,

@@ -123,6 +123,15 @@ impl Package {
 }
 
 impl Kernel {
+    /// One that is in no package of the archives.
+    pub(crate) fn of_file(architecture: Architecture, image: &Path) -> Result<Self> {
+        ensure!(image.is_file(), "there is no kernel image {}: /boot/vmlinuz-* are such", image.display());
+        let name = image.file_name().unwrap_or_default().to_string_lossy();
+        let name = name.strip_prefix("vmlinuz-").unwrap_or(&name).to_owned();
+        let package = Package { name, version: "of a file".to_owned() };
+        Ok(Self { architecture, package, image: image.to_owned() })
+    }
+
     /// What `uname -r` says in it.
     pub(crate) fn release(&self) -> &str {
         release(&self.package.name).unwrap_or(&self.package.name)

@@ -15,6 +15,10 @@ use crate::child;
 /// How long another watch on this machine is waited for.
 const OTHERS_END_WITHIN: Duration = Duration::from_mins(10);
 
+/// It is given what a watcher needs and nothing else. Before 5.11 the kernel counts tables as locked memory.
+const LEAST: [&str; 5] =
+    ["prlimit", "--memlock=unlimited:unlimited", "setpriv", "--bounding-set", "-all,+bpf,+perfmon"];
+
 /// What is watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Follow {
@@ -55,8 +59,13 @@ impl Watch {
     fn attempt(product: &Path, directory: &Path, follow: Follow) -> Result<Self> {
         let at = |name: &str| directory.join(name);
         let recording = at("recording.jsonl");
-        let mut command = Command::new(product);
-        command.args(["watch", "--json", "--record"]).arg(&recording).stdin(Stdio::null());
+        let mut command = Command::new(LEAST[0]);
+        command
+            .args(&LEAST[1..])
+            .arg(product)
+            .args(["watch", "--json", "--record"])
+            .arg(&recording)
+            .stdin(Stdio::null());
         command.args((follow == Follow::Services).then_some("--services"));
         command.stdout(File::create(at("records.jsonl"))?).stderr(File::create(at("watch.log"))?);
         let process = command.spawn().with_context(|| format!("{} does not start", product.display()))?;
