@@ -6,6 +6,7 @@
 //! it, all the rest as root.
 
 mod agent;
+mod audit;
 mod board;
 mod case;
 mod chaos;
@@ -13,6 +14,7 @@ mod chart;
 mod check;
 mod churn;
 mod cluster;
+mod definitions;
 mod faults;
 mod guest;
 mod images;
@@ -81,6 +83,9 @@ pub(crate) struct Options {
     /// Instead of the cases: so many minutes in which all goes wrong that can, out of this seed.
     #[arg(long, hide = true, num_args = 2, value_names = ["MINUTES", "SEED"], conflicts_with_all = ["keep", "kubeconfig", "case", "quick", "churn", "v2_vm"])]
     chaos: Vec<u64>,
+    /// Then hold an audit of the agent's records against one of a Prometheus that scraped it, in every format.
+    #[arg(long, conflicts_with_all = ["kubeconfig", "chart", "churn", "v2_vm"])]
+    audit: bool,
     /// The API server is away for ten minutes instead of one.
     #[arg(long)]
     long: bool,
@@ -100,6 +105,11 @@ impl Options {
     /// All cases and faults, with outages of their full length.
     pub(crate) fn all() -> Self {
         Self { long: true, ..Self::default() }
+    }
+
+    /// The quick cases, and an audit of what they left.
+    pub(crate) fn audit() -> Self {
+        Self { audit: true, quick: true, ..Self::default() }
     }
 
     /// Chaos for so many minutes.
@@ -124,6 +134,7 @@ impl Options {
         words.extend(flag(self.keep, "--keep"));
         words.extend(flag(self.chart, "--chart"));
         words.extend(flag(self.quick, "--quick"));
+        words.extend(flag(self.audit, "--audit"));
         words.extend(flag(self.long, "--long"));
         words.extend(self.kubeconfig.iter().flat_map(|file| ["--kubeconfig".into(), file.into()]));
         words.extend(self.churn.iter().flat_map(|minutes| ["--churn".into(), minutes.to_string().into()]));
@@ -148,6 +159,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         let toolchain = setup::run(Voice::OnlyWork)?;
         if options.chart {
             helm::provide()?;
+        }
+        if options.audit {
+            packages::provide(&packages::METRICS)?;
         }
         if !options.chaos.is_empty() {
             packages::provide(&packages::LISTERS)?;
@@ -193,6 +207,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         product,
         directory: &directory,
         at_a_time: if options.guest { 2 } else { AT_A_TIME },
+        audit: options.audit,
         churn: options.churn,
         chaos: &options.chaos,
         outage: if options.long { faults::LONG_OUTAGE } else { faults::OUTAGE },
@@ -283,6 +298,7 @@ struct Plan<'a> {
     product: &'a Path,
     directory: &'a Path,
     at_a_time: usize,
+    audit: bool,
     churn: Option<usize>,
     chaos: &'a [u64],
     outage: Duration,
@@ -312,6 +328,7 @@ fn play(plan: &Plan<'_>, cluster: &Cluster, node: Option<&mut Node>, interrupt: 
         let mut agent = lab.setup.start(&board)?;
         agent.ready(&board)?;
         anstream::eprintln!("{0}agent ready after {1:.1} s{0:#}", child::GOOD, started.elapsed().as_secs_f64());
+        let scraping = plan.audit.then(|| audit::Scraping::start(directory)).transpose()?;
         let bed = Bed {
             cluster,
             board: &board,
@@ -321,6 +338,9 @@ fn play(plan: &Plan<'_>, cluster: &Cluster, node: Option<&mut Node>, interrupt: 
             image: None,
         };
         outcomes = bed.run(cases);
+        if let Some(scraping) = scraping {
+            scraping.hold(plan.product, &directory.join("records.jsonl"), cluster)?;
+        }
         ended = agent.end();
         runner::close(&mut outcomes, &board.look());
     }

@@ -5,15 +5,15 @@
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
-use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use serde_json::Value;
 
+use crate::prometheus::Prometheus;
 use crate::setup::Voice;
 use crate::{build, child, machine, packages, setup, table};
 
@@ -34,8 +34,6 @@ const WELL: usize = 4;
 const BADLY: usize = 12;
 /// Between two shutdowns of a workload, in samples.
 const PACE: u64 = 3;
-/// How long the server may take to load its blocks.
-const PATIENCE: Duration = Duration::from_secs(300);
 const LOOK: Duration = Duration::from_millis(20);
 
 /// What an audit may take.
@@ -71,7 +69,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     drop(fs::remove_dir_all(&directory));
     fs::create_dir_all(&directory)?;
     let series = samples(options, &directory)?;
-    let server = Server::start(&directory)?;
+    let lookback = format!("--query.lookback-delta={LOOKBACK}");
+    let server = Prometheus::start(&directory, "", &[&lookback])?;
     let audited = audit(&product, &server.url, options)?;
     drop(server);
     fs::remove_dir_all(&directory)?;
@@ -208,50 +207,6 @@ impl Samples<'_> {
             writeln!(self.file, "{name}{{{labels}}} {} {time}", value(count as f64))?;
         }
         Ok(())
-    }
-}
-
-/// A Prometheus with the fleet's blocks, ended when dropped.
-struct Server {
-    process: Child,
-    url: String,
-}
-
-impl Server {
-    fn start(directory: &Path) -> Result<Self> {
-        let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-        fs::write(directory.join("prometheus.yml"), "")?;
-        let log = directory.join("prometheus.log");
-        let process = Command::new("prometheus")
-            .current_dir(directory)
-            .args(["--config.file=prometheus.yml", "--storage.tsdb.path=data", "--storage.tsdb.retention.time=100y"])
-            .arg(format!("--query.lookback-delta={LOOKBACK}"))
-            .arg(format!("--web.listen-address={address}"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(File::create(&log)?)
-            .spawn()
-            .context("prometheus could not be started")?;
-        let mut server = Self { process, url: format!("http://{address}") };
-        let deadline = Instant::now() + PATIENCE;
-        // It listens once its blocks are loaded.
-        while TcpStream::connect(address).is_err() {
-            let ended = server.process.try_wait()?;
-            ensure!(
-                ended.is_none() && Instant::now() < deadline,
-                "prometheus is not up: {}",
-                fs::read_to_string(&log)?
-            );
-            std::thread::sleep(LOOK);
-        }
-        Ok(server)
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        drop(self.process.kill());
-        drop(self.process.wait());
     }
 }
 

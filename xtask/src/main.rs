@@ -20,6 +20,7 @@ mod machine;
 mod packages;
 mod pool;
 mod previews;
+mod prometheus;
 mod rules;
 mod setup;
 mod table;

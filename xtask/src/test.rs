@@ -80,7 +80,7 @@ fn steps(scope: Scope) -> Vec<(&'static str, Work)> {
         ("costs against those that are stored", bench::hold),
         ("demo on Debian's kernels", |_| vm::run(&vm::Options::default())),
     ];
-    let longer: [(_, Work); 11] = [
+    let longer: [(_, Work); 12] = [
         ("examples in the documentation", |_| cargo("test --workspace --doc")),
         ("documentation", |_| {
             let mut command = machine::cargo();
@@ -95,6 +95,7 @@ fn steps(scope: Scope) -> Vec<(&'static str, Work)> {
         ("zoo on Debian's kernels", |_| zoo::run(&zoo::Options::guests())),
         ("Kubernetes, all cases and faults", |_| e2e::run(&e2e::Options::all())),
         ("Kubernetes, with cgroup v2 only", |_| e2e::run(&e2e::Options::emulated())),
+        ("Kubernetes, with an audit", |_| e2e::run(&e2e::Options::audit())),
         ("Kubernetes, with the chart", |_| e2e::run(&e2e::Options::chart())),
         ("pictures of the dashboards and the report", |_| previews::check()),
         ("audit of a large fleet", |_| fleet::run(&fleet::Options::default())),
