@@ -45,8 +45,8 @@ use breaker::Breaker;
 use settings::{EventRule, Settings};
 use teller::{Teller, counts};
 
-/// Questions about owners that may wait.
-const OWNER_QUESTIONS: usize = 256;
+/// Answers about owners that may wait to be heard: who asks waits with them.
+const OWNER_ANSWERS: usize = 256;
 /// Requests for `/debug/containers` that may wait.
 const PAGE_QUESTIONS: usize = 4;
 /// How often the agent's own numbers are brought up to date.
@@ -102,7 +102,7 @@ pub struct Agent {
     teller: Teller,
     watch: PodWatch,
     readiness: Readiness,
-    questions: mpsc::Sender<Question>,
+    questions: owners::Asker,
     answers: mpsc::Receiver<Answer>,
     pages: mpsc::Receiver<http::Question>,
     event_worker: Option<JoinHandle<()>>,
@@ -171,8 +171,8 @@ impl Agent {
             // Told to, or nobody is left who could tell.
             let _ = stopped.await;
         }));
-        let (questions, asked) = mpsc::channel(OWNER_QUESTIONS);
-        let (answer, answers) = mpsc::channel(OWNER_QUESTIONS);
+        let (questions, asked) = owners::asker();
+        let (answer, answers) = mpsc::channel(OWNER_ANSWERS);
         tokio::spawn(owners::run(clients.requests.clone(), asked, answer));
         let watch = PodWatch::new(clients.watch, clients.watch_retry_after, &node, scope.labels().clone());
         let (events, event_worker) = match rule {
@@ -339,8 +339,7 @@ impl Agent {
                     self.daemon.configure(id, spec);
                 }
                 Update::Owner { namespace, owner } => {
-                    // One that finds no room is asked again with a later change of its pod.
-                    if self.questions.try_send(Question { namespace, owner }).is_err() {
+                    if !self.questions.ask(Question { namespace, owner }) {
                         self.teller.metrics.refused(Refused::OwnerQuestions, 1);
                     }
                 }

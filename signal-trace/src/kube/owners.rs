@@ -24,6 +24,8 @@ use crate::kube::wait;
 
 /// Owners that are remembered: far more than a node's pods have.
 const REMEMBERED: NonZeroUsize = NonZeroUsize::new(2048).expect("not zero");
+/// Questions that wait to be asked for the first time.
+const MAX_WAITING: usize = 256;
 /// Questions that wait for their next try.
 const MAX_RETRIES_WAITING: usize = 1024;
 /// Whoever was refused asks again this much later: somebody may have granted it.
@@ -49,6 +51,24 @@ pub struct Answer {
     pub owner_uid: Box<str>,
     /// What it belongs to, or itself.
     pub workload: Arc<Workload>,
+}
+
+/// Takes questions, for whoever [`run`]s with the other end.
+#[derive(Debug)]
+pub struct Asker(mpsc::Sender<Question>);
+
+/// Both ends: so many questions may wait between them.
+pub fn asker() -> (Asker, mpsc::Receiver<Question>) {
+    let (questions, asked) = mpsc::channel(MAX_WAITING);
+    (Asker(questions), asked)
+}
+
+impl Asker {
+    /// Whether there was room for it: one that finds none is asked again with a later change of its pod.
+    #[must_use]
+    pub fn ask(&self, question: Question) -> bool {
+        self.0.try_send(question).is_ok()
+    }
 }
 
 /// Whether this controller is of a kind that is made by another one, and that this program may read.
@@ -269,6 +289,15 @@ mod tests {
             Step::Ask(question) => question,
             other @ (Step::Answer(_) | Step::Planned) => panic!("{other:?}"),
         }
+    }
+
+    #[test]
+    fn more_questions_than_have_room_are_refused() {
+        let (asker, mut asked) = asker();
+        assert!((0..MAX_WAITING).all(|_| asker.ask(question("a"))));
+        assert!(!asker.ask(question("b")));
+        assert_eq!(asked.try_recv(), Ok(question("a")));
+        assert!(asker.ask(question("b")));
     }
 
     #[test]
