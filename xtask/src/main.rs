@@ -10,6 +10,7 @@ mod build;
 mod child;
 mod dashboards;
 mod demo;
+mod dependencies;
 mod deploy;
 mod e2e;
 mod fleet;
@@ -101,6 +102,8 @@ enum Verb {
     ///
     /// All of it takes some ten minutes; a limit that is missed is a failure.
     Bench(bench::Options),
+    /// Check the licences, sources and duplicates of all crates against `deny.toml`, and look for known weaknesses.
+    Dependencies,
     /// Fuzz what reads bytes of strangers, with coverage, on the pinned compiler: every target for ten minutes.
     ///
     /// The first crash ends it; what it says replays that.
@@ -135,6 +138,7 @@ fn run(arguments: Arguments) -> Result<()> {
         Some(Verb::Zoo(options)) => zoo::run(&options),
         Some(Verb::Fleet(options)) => fleet::run(&options),
         Some(Verb::Bench(options)) => bench::run(&options),
+        Some(Verb::Dependencies) => dependencies::run(),
         Some(Verb::Fuzz(options)) => fuzz::run(&options),
     }
 }

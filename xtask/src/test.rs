@@ -9,7 +9,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, ensure};
 
 use crate::setup::{Toolchain, Voice};
-use crate::{bench, build, child, deploy, e2e, fleet, fuzz, machine, packages, previews, rules, setup, table, vm, zoo};
+use crate::{
+    bench, build, child, dependencies, deploy, e2e, fleet, fuzz, machine, packages, previews, rules, setup, table, vm,
+    zoo,
+};
 
 /// How much is tested.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -80,7 +83,7 @@ fn steps(scope: Scope) -> Vec<(&'static str, Work)> {
         ("costs against those that are stored", bench::hold),
         ("demo on Debian's kernels", |_| vm::run(&vm::Options::default())),
     ];
-    let longer: [(_, Work); 12] = [
+    let longer: [(_, Work); 13] = [
         ("examples in the documentation", |_| cargo("test --workspace --doc")),
         ("documentation", |_| {
             let mut command = machine::cargo();
@@ -91,6 +94,7 @@ fn steps(scope: Scope) -> Vec<(&'static str, Work)> {
                 "--document-private-items",
             ]))
         }),
+        ("dependencies", |_| dependencies::run()),
         ("zoo, all of it", |_| zoo::run(&zoo::Options::all())),
         ("zoo on Debian's kernels", |_| zoo::run(&zoo::Options::guests())),
         ("Kubernetes, all cases and faults", |_| e2e::run(&e2e::Options::all())),
