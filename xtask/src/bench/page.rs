@@ -132,8 +132,8 @@ pub(super) fn keep(figures: &[Figure]) -> Result<()> {
 /// The page and its pictures, by their paths.
 fn files(all: &BTreeMap<String, Kept>) -> Vec<(String, String)> {
     let mut page = "# Benchmarks\n\nMeasured with `cargo xtask bench`, written by `cargo xtask bench --write`; `--json` prints the \
-                    same. Every figure is held against a reference of its own run; sections are from different runs, with other work \
-                    beside some of them. A ratio means more than a time: the machine is virtual and shared, so take times \
+                    same. Every figure is held against a reference of its own run; a section that was written alone \
+                    is from a run of its own. A ratio means more than a time: the machine is virtual and shared, so take times \
                     as upper bounds. A limit that is missed is printed as \
                     missed.\n"
         .to_owned();

@@ -15,9 +15,8 @@ use crate::child;
 /// How long another watch on this machine is waited for.
 const OTHERS_END_WITHIN: Duration = Duration::from_mins(10);
 
-/// It is given what a watcher needs and nothing else. Before 5.11 the kernel counts tables as locked memory.
-const LEAST: [&str; 5] =
-    ["prlimit", "--memlock=unlimited:unlimited", "setpriv", "--bounding-set", "-all,+bpf,+perfmon"];
+/// It is given what a watcher needs and nothing else.
+const LEAST: [&str; 3] = ["setpriv", "--bounding-set", "-all,+bpf,+perfmon"];
 
 /// What is watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
