@@ -203,12 +203,16 @@ impl Chaos<'_, '_> {
         self.note_ready();
         for due in std::mem::take(&mut self.due) {
             let Some(name) = self.pods.get(&due.pod).map(|pod| pod.name.clone()) else { continue };
-            if let Some(container) = self.ready_container(&name) {
-                self.end(due.pod, &name, &container, due.how)?;
-            } else if Instant::now() < due.until {
+            let container = self.ready_container(&name);
+            let ended = container.as_ref().is_some_and(|container| self.end(due.pod, &name, container, due.how));
+            if !ended && Instant::now() < due.until {
                 self.due.push(due);
-            } else {
-                self.count("pods that were not ready in time");
+            } else if !ended {
+                self.count(if container.is_some() {
+                    "ends that nobody took"
+                } else {
+                    "pods that were not ready in time"
+                });
                 // Whatever becomes of that: nothing is said of it.
                 drop(self.lab.delete(&self.namespace, &name));
             }
@@ -223,11 +227,12 @@ impl Chaos<'_, '_> {
         written.then(|| container_id(self.lab.board.look().pods.get(&key)?, "app")).flatten()
     }
 
-    fn end(&mut self, number: usize, name: &str, container: &str, how: How) -> Result<()> {
-        let members = node::processes_of(container)?;
+    /// Whether it is done: whoever is to do it may be away.
+    fn end(&mut self, number: usize, name: &str, container: &str, how: How) -> bool {
+        let Ok(members) = node::processes_of(container) else { return false };
         let Some(init) = members.iter().copied().find(|pid| is_init(*pid)) else {
             self.count("pods that had ended by themselves");
-            return Ok(());
+            return true;
         };
         self.recorder.watch(container, init, &members);
         if let Some(pod) = self.pods.get_mut(&number) {
@@ -246,15 +251,15 @@ impl Chaos<'_, '_> {
                 node::ctr(&self.lab.cluster.bin, &["task", "kill", "--signal", "SIGKILL", container]).map(drop)
             }
         };
-        // Whoever was to do it may be away. Then it goes on living, and nothing may be said of it.
-        self.count(match (how, done.is_ok()) {
-            (_, false) => "ends that nobody took",
-            (How::Deleted, true) => "pods deleted",
-            (How::Evicted, true) => "pods evicted",
-            (How::ForceDeleted, true) => "pods deleted by force",
-            (How::KilledByTheRuntime, true) => "containers killed by the runtime",
-        });
-        Ok(())
+        if done.is_ok() {
+            self.count(match how {
+                How::Deleted => "pods deleted",
+                How::Evicted => "pods evicted",
+                How::ForceDeleted => "pods deleted by force",
+                How::KilledByTheRuntime => "containers killed by the runtime",
+            });
+        }
+        done.is_ok()
     }
 
     fn start_agent(&mut self) -> Result<()> {

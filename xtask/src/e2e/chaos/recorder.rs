@@ -110,10 +110,10 @@ impl Recorder {
         Ok(recorder)
     }
 
-    /// From here on notes what comes to these processes and to those that they start.
+    /// From here on, or since it was first asked to, notes what comes to these processes and to those that they start.
     pub(super) fn watch(&self, container: &str, init: i32, members: &[i32]) {
         let mut noted = lock(&self.noted);
-        noted.containers.insert(container.to_owned(), Facts { init, ..Facts::default() });
+        noted.containers.entry(container.to_owned()).or_insert_with(|| Facts { init, ..Facts::default() });
         noted.members.extend(members.iter().map(|pid| (*pid, container.to_owned())));
     }
 
