@@ -2,13 +2,14 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use rustix::net::{AddressFamily, SocketType};
 use serde_json::Value;
 
 use super::board::Board;
@@ -20,6 +21,8 @@ use super::process::{self, Process, tied};
 pub(crate) const LISTEN: &str = "127.0.0.1:9469";
 /// How it is told which node it is on, and where to listen.
 pub(crate) const ARGUMENTS: [&str; 5] = ["agent", "--node-name", NAME, "--listen", LISTEN];
+/// From where it is asked. A Prometheus asks from another: scrapers are told apart by their address.
+const ASKER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 /// How long it may take until it is ready: emulated machines need it.
 const START_BOUND: Duration = Duration::from_secs(120);
 /// How long an answer may take.
@@ -136,8 +139,11 @@ pub(crate) fn scrape() -> Result<Metrics> {
 
 /// The body of a good answer.
 pub(crate) fn get(path: &str) -> Result<String> {
-    let address = LISTEN.parse().context("an address")?;
-    let mut stream = TcpStream::connect_timeout(&address, ANSWER_BOUND)?;
+    let address: SocketAddr = LISTEN.parse().context("an address")?;
+    let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None)?;
+    rustix::net::bind(&socket, &SocketAddr::from((ASKER, 0)))?;
+    rustix::net::connect(&socket, &address)?;
+    let mut stream = TcpStream::from(socket);
     stream.set_read_timeout(Some(ANSWER_BOUND))?;
     // The older version of the protocol ends the answer by ending the connection.
     write!(stream, "GET {path} HTTP/1.0\r\nHost: {LISTEN}\r\n\r\n")?;

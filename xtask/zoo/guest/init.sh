@@ -11,7 +11,7 @@ until [ -b /dev/nvme0n1 ] || [ "$tries" = 0 ]; do
     usleep 50000
     tries=$((tries - 1))
 done
-mount -t ext4 /dev/nvme0n1 /new || poweroff -f
+mount -t ext4 /dev/nvme0n1 /new || { dmesg; poweroff -f; }
 tar -xf /payload.tar -C /new
 umount /proc
 exec switch_root /new /lib/systemd/systemd --unit=zoo.service
