@@ -191,7 +191,7 @@ fn command_line(architecture: Architecture, lockdown: Lockdown) -> String {
     }
 }
 
-/// The emulator's options for these disks, which are `/dev/nvme0n1` and so on in the guest.
+/// The emulator's options for these disks, which have numbers from 1 on in the guest: their `nsid`, not always their name.
 fn drives(disks: &[Disk<'_>]) -> Vec<String> {
     let mut options: Vec<String> = Vec::new();
     if !disks.is_empty() {

@@ -129,7 +129,7 @@ fn payload(options: &Options, product: &Path, runner: &Path) -> Result<Vec<u8>> 
 
 fn initramfs(modules: &[Vec<u8>], kit: &Kit<'_>) -> Result<Vec<u8>> {
     let mut archive = Archive::default();
-    for directory in ["bin", "dev", "new", "proc"] {
+    for directory in ["bin", "dev", "new", "proc", "sys"] {
         archive.directory(directory);
     }
     archive.program("init", include_bytes!("../../zoo/guest/init.sh"));

@@ -9,5 +9,5 @@ tail -f --pid="$runner" /tmp/said > /dev/ttyS0
 wait "$runner"
 echo "exit $?" >> /tmp/said
 mv /tmp/said "$results"
-tar -cf /dev/nvme0n2 -C "$results" .
+tar -cf "$(cat /zoo-disk)" -C "$results" .
 sync
