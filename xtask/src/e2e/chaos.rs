@@ -36,6 +36,8 @@ const BOUND: Duration = Duration::from_secs(120);
 const LOOK: Duration = Duration::from_millis(50);
 /// A pod that is to end is waited for; one that did not come in time, since something was broken, goes unjudged.
 const UNTIL_READY: Duration = Duration::from_secs(30);
+/// After an outage more pods come and go at once than before it. A node that they are too much for would heal no more.
+const MOST_ALIVE: usize = 2 * plan::ALIVE;
 /// What the disk of the agent's log holds.
 const LOG_DISK: &str = "size=256k";
 
@@ -135,9 +137,11 @@ impl Chaos<'_, '_> {
     fn play(&mut self, steps: &[Step]) -> Result<()> {
         let begun = Instant::now();
         for step in steps {
+            // Also when they come late: whose turn has come must not wait for that.
+            self.look()?;
             while begun.elapsed() < step.at {
-                self.look()?;
                 std::thread::sleep(LOOK.min(step.at.saturating_sub(begun.elapsed())));
+                self.look()?;
             }
             self.step(step.what).with_context(|| format!("{:?} after {:?}", step.what, step.at))?;
         }
@@ -148,6 +152,10 @@ impl Chaos<'_, '_> {
         match what {
             What::Create { pod, kind, grace } => {
                 let name = format!("{}-{pod}", kind.name());
+                if self.lab.board.look().pods_of(&self.namespace).count() >= MOST_ALIVE {
+                    self.count("pods that the node had no room for");
+                    return Ok(());
+                }
                 let object = kind.pod(&name, grace, &self.logs.to_string_lossy());
                 // The server may be away: then there is no such pod.
                 if self.lab.cluster.add(&self.namespace, &[object]).is_ok() {

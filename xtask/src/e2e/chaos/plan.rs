@@ -9,7 +9,7 @@ use super::workload::Kind;
 /// Pods that live at a time.
 pub(super) const ALIVE: usize = 16;
 /// Between two ends of pods, at the least and at most.
-const PACE: std::ops::Range<u64> = 1_200..2_400;
+const PACE: std::ops::Range<u64> = 2_500..4_500;
 /// Between the end of one disturbance and the start of the next.
 const CALM: std::ops::Range<u64> = 6_000..14_000;
 

@@ -110,7 +110,7 @@ impl Kind {
     pub(super) fn pod(self, name: &str, grace: u32, logs: &str) -> Value {
         let limits = match self {
             Self::Hungry => json!({"memory": "32Mi"}),
-            Self::Flooder => json!({"cpu": "200m"}),
+            Self::Flooder => json!({"cpu": "50m"}),
             Self::Wrapper | Self::Good | Self::Leaver | Self::Bare | Self::Tini | Self::Slow => json!({}),
         };
         json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": {
