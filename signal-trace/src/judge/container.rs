@@ -21,6 +21,12 @@ use crate::judge::{Output, Past, Spec, advice};
 /// Without a configured grace: a SIGKILL this soon after the tracer came may have had its stop signal before.
 const UNSEEN_STOP: Duration = Duration::from_secs(600);
 
+/// With one: a kubelet or a runtime that is started again ends a grace period this much later.
+const RUNTIME_AWAY: Duration = Duration::from_secs(30);
+
+/// The API server tells whole seconds of when a pod was deleted.
+const DELETION_TOLERANCE: Duration = Duration::from_secs(1);
+
 /// What it may take until the kernel has closed a window after it was asked to.
 const CLOSING_TAKES: Duration = Duration::from_millis(10);
 
@@ -114,7 +120,10 @@ impl Container {
     pub(super) fn set_spec(&mut self, spec: Spec) {
         self.spec = spec;
         let terminating = self.spec.terminating_since.is_some();
+        let opened = self.window.as_ref().map(|window| window.evidence.opened);
+        let stopped_before = opened.is_some_and(|opened| self.may_be_stopped_before(opened));
         if let Some(window) = &mut self.window {
+            window.evidence.lost |= window.evidence.stop.is_none() && stopped_before;
             match window.phase {
                 Phase::Open(_) => window.confirm(self.spec.grace.period),
                 Phase::Candidate(_) if terminating => window.confirm(self.spec.grace.period),
@@ -232,12 +241,19 @@ impl Container {
             return;
         }
         let mut evidence = Evidence::open(time, stop, init, &self.processes);
-        let young = time.since(self.known_since) <= self.spec.grace.period.unwrap_or(UNSEEN_STOP);
         // Without a stop signal it matters whether one could have come before anybody looked.
-        let stop_unseen = stop.is_none() && (past == Past::Unknown || (self.past == Past::Unknown && young));
+        let stop_unseen = stop.is_none() && (past == Past::Unknown || self.may_be_stopped_before(time));
         evidence.lost = stop_unseen || self.stale || self.strayed || time <= self.lost_until;
         evidence.lost |= self.processes.has_holes(init.key);
         self.window = Some(make(evidence));
+    }
+
+    /// Whether what is killed at that instant may have had its stop signal before anybody looked.
+    fn may_be_stopped_before(&self, time: KernelTime) -> bool {
+        let young = self.spec.grace.period.map_or(UNSEEN_STOP, |grace| grace.saturating_add(RUNTIME_AWAY));
+        let deleted_before =
+            self.spec.terminating_since.is_some_and(|since| since <= self.known_since.after(DELETION_TOLERANCE));
+        self.past == Past::Unknown && (deleted_before || time.since(self.known_since) <= young)
     }
 
     pub(super) fn born(&mut self, time: KernelTime, event: &ProcessEvent, place: Birthplace, out: &mut Vec<Output>) {

@@ -167,8 +167,9 @@ impl World {
         if let Some(signal) = value(words, "stop") {
             place.spec.stop_signal = Some(Signal::parse(signal).unwrap());
         }
-        if words.contains(&"terminating") {
-            place.spec.terminating_since = Some(at);
+        let terminating = value(words, "terminating").map(|since| nanos(since.parse().unwrap()));
+        if let Some(since) = terminating.or_else(|| words.contains(&"terminating").then_some(at)) {
+            place.spec.terminating_since = Some(since);
             place.spec.trigger = Trigger::Delete;
         }
         self.inputs.push((at, Input::Spec(place.id, place.spec.clone())));
