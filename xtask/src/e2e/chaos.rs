@@ -128,6 +128,12 @@ pub(crate) fn run(lab: &mut Lab<'_>, minutes: u64, seed: u64) -> Result<()> {
     for problem in &problems {
         anstream::eprintln!("{0}wrong:{0:#} {problem}", child::ERROR);
     }
+    if !problems.is_empty() {
+        let file = chaos.lab.setup.directory.join("records.jsonl");
+        let lines: String = chaos.lab.board.look().records.iter().map(|record| format!("{record}\n")).collect();
+        fs::write(&file, lines)?;
+        anstream::eprintln!("all records: {}", file.display());
+    }
     let again = format!("cargo xtask chaos --minutes {minutes} --seed {seed}");
     ensure!(problems.is_empty(), "{} findings; the same steps again: {again}", problems.len());
     Ok(())
