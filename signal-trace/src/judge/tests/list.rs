@@ -146,6 +146,7 @@ timelines! {
     stopped_before_it_was_found,
     stopped_before_it_was_found_and_told_late,
     stopped_by_one_that_moved_away,
+    stopped_soon_after_it_was_found,
     su,
     sudo,
     sudo_re_raises_at_once,
