@@ -11,6 +11,11 @@ use crate::e2e::check;
 const LAST_WORDS: f64 = 3.0;
 /// The same where its pod's names, or why it ended, may be told late: the agent waits 30 s for them.
 const LATE_WORDS: f64 = 32.0;
+/// A kill this soon after the stop ends no grace period.
+const AT_ONCE: f64 = 0.5;
+/// The longest grace of the plan and 30 s: of a container that an agent found, a kill this soon afterwards may have had its
+/// stop before.
+const FOUND_LATELY: f64 = 37.0;
 /// How long after an outage the news of it still come late.
 const AFTERMATH: f64 = 30.0;
 
@@ -70,6 +75,8 @@ impl Ended<'_> {
         match (self.facts.stop, self.facts.kill) {
             // Memory ran out while the grace did, or a runtime that was started again killed first.
             (Some(_), Some(_)) if self.kind == Kind::Hungry => vec![("oom_killed", None), ("grace_exceeded", None)],
+            // A kubelet that is started again kills what is left at once: that was no grace period.
+            (Some(stop), Some(kill)) if kill - stop <= AT_ONCE => vec![("forced", None)],
             (Some(_), Some(_)) => vec![("grace_exceeded", (outcome == "grace_exceeded").then_some(cause))],
             (Some(_), None) => vec![(outcome, Some(cause))],
             (None, Some(_)) => vec![("forced", None)],
@@ -87,7 +94,10 @@ impl Ended<'_> {
         };
         let begin = self.facts.stop.or(self.facts.kill).unwrap_or(exit);
         // Without a stop, why it was killed is told by its pod's last news, if ever.
-        let watched = history.covers(begin, exit, self.facts.stop.is_none());
+        let watched = match self.facts.stop {
+            Some(_) => history.covers(begin, exit, false),
+            None => history.covers(begin - FOUND_LATELY, exit, true),
+        };
         let truth = self.truth();
         let record = match records {
             [] if truth.is_empty() || !watched => return Finding::Unwatched,
@@ -186,5 +196,14 @@ mod tests {
         assert!(matches!(wrapper.judge(&[], &untroubled), Finding::Wrong(_)));
         let forced = ended(Kind::Good, None, Some(14.0), "");
         assert_eq!(forced.judge(&[], &killed_soon()), Finding::Unwatched);
+    }
+
+    #[test]
+    fn a_kill_may_have_had_a_stop_that_nobody_saw() {
+        let forced = ended(Kind::Good, None, Some(14.0), "");
+        assert_eq!(forced.judge(&[&record("unknown", "none")], &lived(-10.0, 1000.0)), Finding::Unwatched);
+        assert!(matches!(forced.judge(&[&record("unknown", "none")], &lived(-40.0, 1000.0)), Finding::Wrong(_)));
+        let at_once = ended(Kind::Wrapper, Some(13.9), Some(14.0), "");
+        assert_eq!(at_once.judge(&[&record("forced", "none")], &always()), Finding::Right);
     }
 }
