@@ -53,9 +53,13 @@ pub(super) struct History {
 impl History {
     /// An agent saw the whole of it, and had the time to say so.
     fn covers(&self, begin: f64, exit: f64, told_late: bool) -> bool {
-        let troubled = |away: &Outage| away.begin < exit + LAST_WORDS && begin < away.end + AFTERMATH;
-        let words = if told_late || self.outages.iter().any(troubled) { LATE_WORDS } else { LAST_WORDS };
+        let words = if told_late || self.troubled(begin, exit) { LATE_WORDS } else { LAST_WORDS };
         self.lives.iter().any(|life| life.ready <= begin && exit + words <= life.end)
+    }
+
+    /// Names and graces may not have been known then.
+    fn troubled(&self, begin: f64, exit: f64) -> bool {
+        self.outages.iter().any(|away| away.begin < exit + LAST_WORDS && begin < away.end + AFTERMATH)
     }
 }
 
@@ -96,7 +100,8 @@ impl Ended<'_> {
         // Without a stop, why it was killed is told by its pod's last news, if ever.
         let watched = match self.facts.stop {
             Some(_) => history.covers(begin, exit, false),
-            None => history.covers(begin - FOUND_LATELY, exit, true),
+            // Without a grace, no kill is too late for a stop that nobody saw.
+            None => history.covers(begin - FOUND_LATELY, exit, true) && !history.troubled(begin, exit),
         };
         let truth = self.truth();
         let record = match records {
@@ -203,6 +208,9 @@ mod tests {
         let forced = ended(Kind::Good, None, Some(14.0), "");
         assert_eq!(forced.judge(&[&record("unknown", "none")], &lived(-10.0, 1000.0)), Finding::Unwatched);
         assert!(matches!(forced.judge(&[&record("unknown", "none")], &lived(-40.0, 1000.0)), Finding::Wrong(_)));
+        let outage = Outage { begin: 1.0, end: 2.0 };
+        let troubled = History { outages: vec![outage], ..lived(-40.0, 1000.0) };
+        assert_eq!(forced.judge(&[&record("unknown", "none")], &troubled), Finding::Unwatched);
         let at_once = ended(Kind::Wrapper, Some(13.9), Some(14.0), "");
         assert_eq!(at_once.judge(&[&record("forced", "none")], &always()), Finding::Right);
     }
