@@ -330,7 +330,8 @@ impl Daemon {
         self.turned += thread_time().saturating_sub(begun);
     }
 
-    /// Said before the records of the same drain, which may have been touched. `may_judge`: one of them may let a verdict fall.
+    /// Said before the records of the same drain, which may have been touched. `may_judge`: one of them may let a verdict
+    /// fall.
     fn note_losses(&mut self, may_judge: bool) {
         self.take_tally(may_judge);
         let now = match self.kernel.losses() {

@@ -61,7 +61,7 @@ enum Verb {
     ///
     /// Installs the Debian packages that are missing and says which; needs root for the kernel. Stops at the first failure.
     Test {
-        /// Also what takes longer: the documentation and the benchmarks.
+        /// Also what takes longer: the whole zoo, Kubernetes, a large fleet, dependencies, fuzzing; some two hours.
         #[arg(long)]
         all: bool,
     },

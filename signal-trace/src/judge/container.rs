@@ -21,10 +21,10 @@ use crate::judge::{Output, Past, Spec, advice};
 /// Without a configured grace: a SIGKILL this soon after the tracer came may have had its stop signal before.
 const UNSEEN_STOP: Duration = Duration::from_secs(600);
 
-/// With one: a kubelet or a runtime that is started again ends a grace period this much later.
+/// With one: who enforces it, and was away meanwhile, does so this much later.
 const RUNTIME_AWAY: Duration = Duration::from_secs(30);
 
-/// The API server tells whole seconds of when a pod was deleted.
+/// When a deletion was asked for is known to the second.
 const DELETION_TOLERANCE: Duration = Duration::from_secs(1);
 
 /// What it may take until the kernel has closed a window after it was asked to.
