@@ -61,7 +61,8 @@ enum Verb {
     ///
     /// Installs the Debian packages that are missing and says which; needs root for the kernel. Stops at the first failure.
     Test {
-        /// Also what takes longer: the whole zoo, Kubernetes, a large fleet, dependencies, fuzzing; some two hours.
+        /// Also what takes longer: the whole zoo, Kubernetes, a large fleet, dependencies, fuzzing; some two hours, which
+        /// no failure ends.
         #[arg(long)]
         all: bool,
     },

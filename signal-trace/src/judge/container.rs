@@ -16,7 +16,7 @@ use crate::judge::shutdown::{
 };
 use crate::judge::verdict::{self, Case};
 use crate::judge::window::{Fate, Phase, Window};
-use crate::judge::{Output, Past, Spec, advice};
+use crate::judge::{Loss, Output, Past, Spec, advice};
 
 /// Without a configured grace: a SIGKILL this soon after the tracer came may have had its stop signal before.
 const UNSEEN_STOP: Duration = Duration::from_secs(600);
@@ -69,6 +69,8 @@ pub(super) struct Container {
     seeded: bool,
     /// Records were lost since the last look at `/proc`.
     stale: bool,
+    /// The end of init may have been among them.
+    init_stale: bool,
     /// When the last look at `/proc` began.
     looked: KernelTime,
     /// A process of init's went to a cgroup outside of the container: whatever becomes of it is not seen.
@@ -95,6 +97,7 @@ impl Container {
             past,
             seeded: false,
             stale: false,
+            init_stale: false,
             looked: KernelTime::default(),
             strayed: false,
             ended: Vec::new(),
@@ -196,6 +199,10 @@ impl Container {
         if !known && target.unkillable {
             let unknown_parent = ProcessKey::default();
             if self.processes.insert(target, unknown_parent, Birthplace::Outside).is_ok() {
+                // A look that found it gone may have been told of before what it lived to see.
+                if !target.dying {
+                    self.processes.revive(target.key);
+                }
                 self.refresh_init(out);
             }
         }
@@ -262,7 +269,7 @@ impl Container {
             return;
         }
         if self.processes.insert(&event.task, event.parent, place).is_err() {
-            self.lost(time);
+            self.lost(time, Loss::Bulk);
             return;
         }
         if let (Some(window), Some(process)) = (&mut self.window, self.processes.get(event.task.key))
@@ -332,13 +339,15 @@ impl Container {
         processes.sort_by_key(|p| (p.key.start, p.key.pid));
         for process in processes {
             if self.processes.insert_seen(process).is_err() {
-                self.lost(snapshot.time);
+                self.lost(snapshot.time, Loss::Bulk);
                 break;
             }
         }
         if self.stale || !self.seeded {
-            self.processes.retain_seen(&snapshot.processes, StartTick::from_nanos(snapshot.time.0));
-            self.stale = false;
+            // The record of an end that was not lost is still to come, and that of a stop may be before it.
+            let spared = self.init.filter(|_| self.seeded && !self.init_stale);
+            self.processes.retain_seen(&snapshot.processes, spared, StartTick::from_nanos(snapshot.time.0));
+            (self.stale, self.init_stale) = (false, false);
         }
         self.refresh_init(out);
         if let Some(window) = &mut self.window {
@@ -357,8 +366,9 @@ impl Container {
     }
 
     /// Records were lost up to this instant.
-    pub(super) fn lost(&mut self, until: KernelTime) {
+    pub(super) fn lost(&mut self, until: KernelTime, loss: Loss) {
         self.stale = true;
+        self.init_stale |= loss == Loss::Init;
         self.lost_until = self.lost_until.max(until);
         if let Some(window) = &mut self.window {
             window.evidence.lost = true;

@@ -333,7 +333,7 @@ impl Judge {
         }
         self.lost_until = now;
         for (id, container) in &mut self.containers {
-            container.lost(now);
+            container.lost(now, loss);
             out.push(Output::Snapshot(*id));
         }
     }

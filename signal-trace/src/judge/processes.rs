@@ -258,9 +258,18 @@ impl Processes {
         roots().filter(|p| p.unkillable).min_by_key(first).or_else(|| roots().min_by_key(first))
     }
 
-    /// Leaves only what `seen` lists, or what started at or after `since`: the exits of the others were lost.
-    pub(super) fn retain_seen(&mut self, seen: &[SeenProcess], since: StartTick) {
-        let alive: HashSet<_> = seen.iter().map(|s| s.key).collect();
+    /// It was held for dead, and is not.
+    pub(super) fn revive(&mut self, key: ProcessKey) {
+        if let Some(process) = self.by_key.get_mut(&key) {
+            process.dead = false;
+            self.by_pid.insert(key.pid, key);
+        }
+    }
+
+    /// Leaves only what `seen` lists, what is spared, or what started at or after `since`: the exits of the others were
+    /// lost.
+    pub(super) fn retain_seen(&mut self, seen: &[SeenProcess], spared: Option<ProcessKey>, since: StartTick) {
+        let alive: HashSet<_> = seen.iter().map(|s| s.key).chain(spared).collect();
         let gone: Vec<_> =
             self.living().map(|p| p.key).filter(|key| key.start < since && !alive.contains(key)).collect();
         for key in gone {

@@ -187,8 +187,10 @@ impl World {
     fn procs(&mut self, at: KernelTime, words: &[&str]) {
         let text = words.join(" ");
         let mut processes = Vec::new();
-        let mut container = CgroupId(0);
-        for item in text.split(',') {
+        // Nobody lives there any more: the container's name alone.
+        let empty = self.containers.get(text.as_str()).map(|place| place.id);
+        let mut container = empty.unwrap_or(CgroupId(0));
+        for item in text.split(',').filter(|_| empty.is_none()) {
             let words: Vec<_> = item.split_whitespace().collect();
             self.know(KernelTime(at.0 - 1_000_000_000), words[0], words[1]);
             let task = self.task(words[0]);

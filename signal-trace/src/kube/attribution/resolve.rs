@@ -31,6 +31,8 @@ const SURELY_TOLD: Duration = Duration::from_secs(10);
 const PROBABLY_TOLD: Duration = Duration::from_secs(3);
 /// How far apart the news of a deletion and the stop signal may be in the wrong order.
 const ORDER: Duration = Duration::from_secs(1);
+/// What every runtime's sandbox runs.
+const SANDBOX_INIT: &[u8] = b"pause";
 /// An end this soon after the stop signal is early: others learn later that nothing may be sent any more.
 const EARLY: Duration = Duration::from_secs(1);
 
@@ -141,7 +143,11 @@ impl Attribution {
         let Some(pod) = self.pod_of(tracked) else {
             let until = shutdown.ended.after(POD_WAIT);
             let reason = if self.in_touch { Unattributed::NoPod } else { Unattributed::MetadataLate };
-            return if now < until { Resolution::Wait(until) } else { Resolution::Unattributed(reason) };
+            return match now < until {
+                true => Resolution::Wait(until),
+                false if self.looks_like_sandbox(tracked, shutdown) => Resolution::Sandbox,
+                false => Resolution::Unattributed(reason),
+            };
         };
         if is_monitor(pod, shutdown) {
             return Resolution::Unattributed(Unattributed::UnsupportedRuntime);
@@ -154,13 +160,21 @@ impl Attribution {
         let until = pod.gone.map_or(until, |gone| until.min(gone.after(LAST_NEWS)));
         if now < until {
             Resolution::Wait(until)
-        } else if pod.record.ids_are_final() && pod.updated >= tracked.found.after(PROBABLY_TOLD) {
+        } else if pod.record.ids_are_final() && pod.updated >= tracked.found.after(PROBABLY_TOLD)
+            || self.looks_like_sandbox(tracked, shutdown)
+        {
             Resolution::Sandbox
         } else if self.in_touch || pod.gone.is_some() {
             Resolution::Unattributed(Unattributed::NoContainerId)
         } else {
             Resolution::Unattributed(Unattributed::MetadataLate)
         }
+    }
+
+    /// It is a sandbox by all that the node shows. Its first place alone is no proof: a runtime may make pods without one.
+    fn looks_like_sandbox(&self, tracked: &Tracked, shutdown: &Shutdown) -> bool {
+        let named = shutdown.init.is_some_and(|init| init.comm.as_bytes() == SANDBOX_INIT);
+        named && self.came_first(tracked)
     }
 
     /// It was made before everything else of its pod, as the sandbox is: pods that live for a moment have no other sign.

@@ -306,6 +306,23 @@ fn the_sandbox_of_a_pod_that_never_got_to_run() {
 }
 
 #[test]
+fn the_sandbox_of_a_pod_that_nobody_tells_of() {
+    let end = |first: u64, comm: &str, now: f64| {
+        let mut world = World::default();
+        world.found(0.0, first, &"0".repeat(64));
+        world.found(0.4, PAUSE + APP - first, &id_of("app"));
+        let mut shutdown = shutdown(PAUSE, &"0".repeat(64), 5.0, 0.0);
+        shutdown.init.as_mut().unwrap().comm = Comm::new(comm.as_bytes());
+        world.index.resolve(&shutdown, kernel(now))
+    };
+    assert_eq!(end(PAUSE, "pause", 6.0), Resolution::Wait(kernel(15.0)), "somebody may still tell");
+    assert_eq!(end(PAUSE, "pause", 15.0), Resolution::Sandbox, "first of its pod, and by its name");
+    let nobody_told = Resolution::Unattributed(Unattributed::MetadataLate);
+    assert_eq!(end(PAUSE, "sh", 15.0), nobody_told, "a pod may have no sandbox");
+    assert_eq!(end(APP, "pause", 15.0), nobody_told, "anybody may have that name");
+}
+
+#[test]
 fn an_id_that_may_still_come_is_no_sandbox() {
     // A container that started right before its pod was removed by force: nobody ever tells its id.
     let mut world = World::settled();
