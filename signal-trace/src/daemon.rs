@@ -31,6 +31,9 @@ const LONGEST_WAIT: Duration = Duration::from_secs(1);
 /// come at most seconds after it.
 const LAST_WAIT: Duration = Duration::from_millis(5);
 
+/// The whole hierarchy is read at most this often, whoever makes cgroups faster than they can be followed.
+const RESCAN_EVERY: Duration = Duration::from_secs(1);
+
 /// While no verdict is about to fall.
 const TALLY_EVERY: Duration = Duration::from_secs(5);
 
@@ -105,6 +108,9 @@ pub struct Daemon {
     losses: Losses,
     tally: Tally,
     tallied: KernelTime,
+    rescanned: KernelTime,
+    /// The hierarchy is to be read again, once it may be.
+    rescan_wanted: bool,
     turned: Duration,
     counters: Counters,
     recorder: Option<Recorder>,
@@ -143,6 +149,8 @@ impl Daemon {
             losses: Losses::default(),
             tally: Tally::default(),
             tallied: KernelTime::default(),
+            rescanned: KernelTime::default(),
+            rescan_wanted: false,
             turned: Duration::ZERO,
             counters: Counters::default(),
             recorder,
@@ -208,6 +216,11 @@ impl Daemon {
 
     /// What is configured for a container, or known of its pod, was learnt or changed.
     pub fn configure(&mut self, container: CgroupId, spec: Spec) {
+        if let Some(signal) = spec.stop_signal
+            && let Err(error) = self.kernel.watch_signal(signal)
+        {
+            warn!(%error, %signal, "containers with this stop signal are not followed");
+        }
         self.tell(Input::Spec(container, spec));
     }
 
@@ -218,7 +231,8 @@ impl Daemon {
 
     /// What it counted.
     pub fn counters(&self) -> Counters {
-        self.counters
+        let refused_cgroups = self.counters.refused_cgroups + self.judge.index().refused();
+        Counters { refused_cgroups, ..self.counters }
     }
 
     /// Records that were lost, by reason, as of the last turn.
@@ -323,6 +337,9 @@ impl Daemon {
             }
         }
         self.batch = batch;
+        if self.rescan_wanted {
+            self.want_rescan();
+        }
         self.tell(Input::Tick);
         if let Some(recorder) = &mut self.recorder {
             recorder.flush();
@@ -348,9 +365,7 @@ impl Daemon {
             self.tell(Input::Lost(Loss::Init));
         }
         self.tell(Input::Lost(Loss::Bulk));
-        if let Err(error) = self.rescan() {
-            warn!(%error, "cannot look for containers again after a loss");
-        }
+        self.want_rescan();
     }
 
     /// Asks the kernel what it counted, which costs a file for each program: before a verdict falls, and now and then.
@@ -368,6 +383,19 @@ impl Daemon {
         }
     }
 
+    /// Reads the whole hierarchy, at once or as soon as it may be.
+    fn want_rescan(&mut self) {
+        let now = boot_time();
+        self.rescan_wanted = now.since(self.rescanned) < RESCAN_EVERY;
+        if self.rescan_wanted {
+            return;
+        }
+        self.rescanned = now;
+        if let Err(error) = self.rescan() {
+            warn!(%error, "cannot look for containers again");
+        }
+    }
+
     /// Reads the whole hierarchy: at the start, and when records of it were lost.
     fn rescan(&mut self) -> Result<(), StartError> {
         let scan = self
@@ -381,7 +409,9 @@ impl Daemon {
             self.counters.refused_cgroups += u64::try_from(scan.refused).unwrap_or(u64::MAX);
             warn!(refused = scan.refused, "cgroups beyond the bound are not followed");
         }
-        for gone in self.judge.index().missing_from(&scan.cgroups) {
+        // What could not be read is not gone.
+        let gone = if scan.refused == 0 { self.judge.index().missing_from(&scan.cgroups) } else { Vec::new() };
+        for gone in gone {
             self.tell(Input::Cgroup(CgroupChange::Gone(gone)));
         }
         for cgroup in scan.cgroups {
@@ -394,10 +424,7 @@ impl Daemon {
     fn made(&mut self, id: CgroupId, parent: CgroupId) {
         let Some(parent_path) = self.judge.index().path(parent).map(str::to_owned) else {
             debug!(id = id.0, parent = parent.0, "a cgroup was made below an unknown one");
-            if let Err(error) = self.rescan() {
-                warn!(%error, "cannot look for containers again");
-            }
-            return;
+            return self.want_rescan();
         };
         match self.hierarchy.find_child(&parent_path, id) {
             Ok(Some(cgroup)) => self.tell(Input::Cgroup(CgroupChange::Made(cgroup))),

@@ -132,9 +132,14 @@ fn who_may_not_trace_is_told_so_and_nothing_passes() {
 #[test]
 fn wrong_usage_is_told_apart() {
     let directory = tempfile::tempdir().unwrap();
-    for arguments in
-        [&["--ready", "soon"][..], &["--output", "xml"], &["--repeat", "0"], &["--output", "junit", "--output", "text"]]
-    {
+    for arguments in [
+        &["--ready", "soon"][..],
+        &["--output", "xml"],
+        &["--output", "junit="],
+        &["--repeat", "0"],
+        &["--output", "junit", "--output", "text"],
+        &["--output", "junit=a", "--output", "sarif=a"],
+    ] {
         assert_eq!(check(directory.path(), arguments, &GOOD).status.code(), Some(2), "{arguments:?}");
     }
 }

@@ -98,6 +98,20 @@ fn the_kernels_clock_times_a_shutdown() {
 }
 
 #[test]
+fn a_stop_signal_that_stops_few_is_one_where_it_is_configured() {
+    event_loop().block_on(async {
+        let mut daemon = Daemon::start(&Settings::default(), Forms::default()).expect("the programs load");
+        let running = start(&mut daemon, app(&["--ready", "--on", "ALRM=exit:0"]));
+        let alarm = Signal::parse("ALRM").expect("a signal");
+        daemon.configure(running.cgroup().id, Spec { stop_signal: Some(alarm), ..Spec::default() });
+        running.init().signal(alarm).expect("init can be told");
+        let shutdown = verdict(&mut daemon, &running).await;
+        assert_eq!(shutdown.verdict.outcome, Outcome::Graceful, "{shutdown:#?}");
+        assert_eq!(shutdown.stop_signal, Some(alarm));
+    });
+}
+
+#[test]
 fn a_second_watch_is_told_who_holds_the_place() {
     let program = env!("CARGO_BIN_EXE_signal-trace");
     let mut first = Command::new(program)

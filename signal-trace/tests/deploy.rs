@@ -70,7 +70,7 @@ fn the_reference_of_metrics_is_a_page_of_them() {
     let page = text(&metrics, at(2), Format::Text);
     let mut reference =
         "# Metrics\n\nWhat `/metrics` serves, as it says of itself. Durations are in seconds; counters end \
-                         in `_total`; no metric is removed or renamed within a version.\n\n| metric | type | labels | \
+                         in `_total`; none is removed or renamed within a major version.\n\n| metric | type | labels | \
                          what it is |\n|---|---|---|---|\n"
             .to_owned();
     for help in lines(&page, "# HELP ") {

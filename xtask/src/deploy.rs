@@ -64,13 +64,15 @@ const RENDERINGS: [Rendering; 3] = [
 ];
 
 /// Values that the schema has to refuse: a name that is not there, a wrong type, and each kind of wrong form.
-const REFUSED: [&str; 8] = [
+const REFUSED: [&str; 10] = [
     "podMonitr.enabled=true",
     "agent.listen.port=metrics",
     "agent.listen.port=70000",
     "image.digest=latest",
     "image.pullPolicy=Sometimes",
     "extraCapabilities={SYS_ADMIN}",
+    "seccompProfile.type=Localhost",
+    "seccompProfile.localhostProfile=x",
     "audit.since=month",
     "audit.prometheus={prometheus:9090}",
 ];

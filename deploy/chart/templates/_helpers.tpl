@@ -53,7 +53,7 @@ capabilities:
   drop: [ALL]
   add: {{ concat (list "BPF" "PERFMON") .Values.extraCapabilities | toJson }}
 seccompProfile:
-  type: RuntimeDefault
+  {{- toYaml .Values.seccompProfile | nindent 2 }}
 {{- with .Values.seLinuxOptions }}
 seLinuxOptions:
   {{- toYaml . | nindent 2 }}

@@ -5,6 +5,7 @@
 //! for owners, the pages) are tasks of their own behind bounded queues, and never hold up a record of the kernel.
 
 mod breaker;
+mod log;
 mod look;
 pub mod options;
 pub mod scope;
@@ -42,6 +43,7 @@ use crate::memory;
 use crate::report::http::{self, Access, Limits, ListenError, Readiness, Recent, Server, Sources, Tls, TlsError};
 use crate::report::metrics::{Build, Gauges, KernelEvent, LossReason, Metrics, Refused};
 use breaker::Breaker;
+use log::Log;
 use settings::{EventRule, Settings};
 use teller::{Teller, counts};
 
@@ -86,6 +88,9 @@ pub enum AgentError {
     /// Privileges that stay.
     #[error(transparent)]
     Confine(#[from] ConfineError),
+    /// The log of records.
+    #[error("cannot start the thread that writes records")]
+    Log(#[source] io::Error),
 }
 
 /// A running agent.
@@ -184,7 +189,8 @@ impl Agent {
                 (Some(writer), Some(tokio::spawn(worker.run())))
             }
         };
-        let teller = Teller { node, scope, rule, metrics, recent, events, log: Box::new(io::stdout()), mute: false };
+        let log = Log::to(io::stdout()).map_err(AgentError::Log)?;
+        let teller = Teller { node, scope, rule, metrics, recent, events, log: Box::new(log), mute: false };
         Ok(Self {
             daemon,
             counted: Counters::default(),

@@ -20,7 +20,7 @@ use crate::audit::report::{Finding, Level, Period, Report, schema_text};
 use crate::audit::source::records::Records;
 use crate::audit::source::{Window, compressed};
 use crate::audit::tally::Tallies;
-use crate::audit::write::{Output, write_all};
+use crate::audit::write::{Output, ensure_apart, write_all};
 use crate::policy::file::Policy;
 use crate::report::json::Time;
 use crate::report::style::Style;
@@ -166,20 +166,12 @@ impl Audit {
         Ok(self.code(&report))
     }
 
-    /// Two reports in one stream can be read by nobody, one file holds one of them, and an input is read once.
+    /// Each report has a place of its own, and an input is read once.
     fn check_outputs(&self) -> Result<(), String> {
         if self.records.iter().filter(|argument| whose(argument).1 == "-").count() > 1 {
             return Err("standard input can be read once: give - once".to_owned());
         }
-        for (at, output) in self.output.iter().enumerate() {
-            if self.output[..at].iter().any(|earlier| earlier.file == output.file) {
-                return Err(match &output.file {
-                    None => "two formats on standard output: give all but one a file, as in json=audit.json".to_owned(),
-                    Some(path) => format!("two formats for {}: give each its own file", path.display()),
-                });
-            }
-        }
-        Ok(())
+        ensure_apart(self.output.iter().map(|output| output.file.as_deref()), "json=audit.json")
     }
 
     fn policy(&self) -> anyhow::Result<Policy> {

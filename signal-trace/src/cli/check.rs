@@ -29,6 +29,7 @@ use super::audit::read_policy;
 use super::output::wall_clock;
 use super::{duration, runtime};
 use crate::audit::source::records::only_helpers_killed;
+use crate::audit::write::ensure_apart;
 use crate::containers::path::Forms;
 use crate::daemon::Daemon;
 use crate::engine::Kind;
@@ -140,8 +141,8 @@ impl Check {
     /// Something could not be judged.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let targets = self.targets();
-        if targets.iter().filter(|target| target.file.is_none()).count() > 1 {
-            eprintln!("signal-trace: two formats on standard output: give all but one a file, as in junit=check.xml");
+        if let Err(wrong) = ensure_apart(targets.iter().map(|target| target.file.as_deref()), "junit=check.xml") {
+            eprintln!("signal-trace: {wrong}");
             return Ok(ExitCode::from(2));
         }
         let policy = read_policy(self.policy.as_deref())?;

@@ -2,6 +2,7 @@
 
 pub(super) mod bundle;
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{ExitCode, Stdio};
 
@@ -61,19 +62,34 @@ impl Doctor {
             checks.extend(runtime.block_on(self_test(&settings, &mut records, &recorded)));
         }
         checks.push(runtime.block_on(api::look(self.cluster())));
+        self.report(&mut io::stdout().lock(), &checks, records, &recorded)?;
+        Ok(if is_ready(&checks) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
 
+    /// The bundle comes last: where it cannot be written, the findings are most wanted.
+    fn report(
+        &self,
+        out: &mut impl io::Write,
+        checks: &[Check],
+        records: Vec<Record>,
+        recorded: &Recorded,
+    ) -> anyhow::Result<()> {
+        let text = self.text(checks).context("cannot write the findings")?;
+        out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("cannot write the findings")?;
         if let Some(path) = &self.bundle {
-            let bundle = Bundle::new(Findings::new(&checks), records, &recorded)?;
+            let bundle = Bundle::new(Findings::new(checks), records, recorded)?;
             put_all(vec![(Some(path.clone()), bundle.text()?)])?;
         }
+        Ok(())
+    }
+
+    fn text(&self, checks: &[Check]) -> anyhow::Result<String> {
         if self.json {
-            println!("{}", serde_json::to_string(&Findings::new(&checks)).context("cannot write the findings")?);
-        } else {
-            let mut text = String::new();
-            write(&mut text, &checks, &Style::of(&std::io::stdout())).context("cannot write the findings")?;
-            print!("{text}");
+            return Ok(serde_json::to_string(&Findings::new(checks))? + "\n");
         }
-        Ok(if is_ready(&checks) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        let mut text = String::new();
+        write(&mut text, checks, &Style::of(&io::stdout()))?;
+        Ok(text)
     }
 
     fn cluster(&self) -> Cluster<'_> {
@@ -137,4 +153,22 @@ fn not_tested(error: &anyhow::Error) -> Check {
 /// Without the machine's name; the containers are our own.
 fn redacted(shutdown: &Shutdown) -> Record {
     Record::new(shutdown, bundle::NODE, wall_clock())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bundle_that_cannot_be_written_hides_no_finding() {
+        let directory = tempfile::tempdir().unwrap();
+        let bundle = Some(directory.path().join("nowhere/bundle.json"));
+        let doctor = Doctor { json: true, kubeconfig: None, bundle };
+        let mut said = Vec::new();
+        let checks = [Check::ok("kernel", "Linux 6.18")];
+        let error = doctor.report(&mut said, &checks, Vec::new(), &Recorded::default()).unwrap_err();
+        assert!(error.to_string().contains("nowhere/bundle.json"), "{error}");
+        let findings: serde_json::Value = serde_json::from_slice(&said).unwrap();
+        assert_eq!(findings["checks"][0]["name"], "kernel");
+    }
 }

@@ -4,7 +4,7 @@
 //! chosen: a name only picks between sentences and is printed by whoever escapes.
 
 use crate::event::{Comm, ExitStatus, Signal};
-use crate::judge::shutdown::{Cause, InitDisposition, Outcome, Shutdown, Step, StepKind};
+use crate::judge::shutdown::{Cause, Confidence, InitDisposition, Outcome, Shutdown, Step, StepKind};
 
 /// What init is, as far as its name tells.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -26,6 +26,11 @@ fn kind(comm: &Comm) -> Kind {
         _ if name.starts_with("npm") || name.starts_with("yarn") || name.starts_with("npx") => Kind::PackageManager,
         _ => Kind::Other,
     }
+}
+
+/// Whether a program of that name hands signals on by sending them, or not at all.
+pub(super) fn is_shell(comm: &Comm) -> bool {
+    matches!(kind(comm), Kind::Shell | Kind::PackageManager | Kind::InitHelper)
 }
 
 /// One sentence, short enough to read aloud; empty where there is nothing to change.
@@ -92,8 +97,17 @@ fn by_cause(shutdown: &Shutdown, n: &Names) -> String {
                 .into()
         }
         Cause::HostBroadcast => String::new(),
+        // It took the signal; how it tells its workers, the kernel does not show.
+        Cause::Unknown if shutdown.verdict.outcome == Outcome::GraceExceeded && took_it(shutdown) => {
+            format!("Find out what {init} or its workers still did, and raise the grace period if they need it.")
+        }
         Cause::Unknown => "The way of the signal was not seen whole, so nobody is blamed for it.".into(),
     }
+}
+
+fn took_it(shutdown: &Shutdown) -> bool {
+    matches!(shutdown.init_disposition, InitDisposition::Handled | InitDisposition::Waited)
+        && shutdown.confidence != Confidence::Partial
 }
 
 fn ignored(shutdown: &Shutdown, n: &Names) -> String {

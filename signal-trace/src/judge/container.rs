@@ -15,7 +15,7 @@ use crate::judge::shutdown::{
     Cause, ContainerFacts, Counts, Finding, KilledBy, Missed, Outcome, Shutdown, Trigger, Verdict, Where,
 };
 use crate::judge::verdict::{self, Case};
-use crate::judge::window::{Fate, Phase, Window};
+use crate::judge::window::{Fate, Phase, UNKNOWN_GRACE, Window};
 use crate::judge::{Loss, Output, Past, Spec, advice};
 
 /// Without a configured grace: a SIGKILL this soon after the tracer came may have had its stop signal before.
@@ -29,6 +29,9 @@ const DELETION_TOLERANCE: Duration = Duration::from_secs(1);
 
 /// What it may take until the kernel has closed a window after it was asked to.
 const CLOSING_TAKES: Duration = Duration::from_millis(10);
+
+/// A stage of a runtime, which starts a container and makes room for its init, lives for less, in nanoseconds.
+const STAGE: u64 = 10_000_000_000;
 
 /// Programs whose death behind a clean exit harms nobody.
 const HELPERS: [&str; 4] = ["tail", "sleep", "epmd", "ssh-agent"];
@@ -73,6 +76,10 @@ pub(super) struct Container {
     init_stale: bool,
     /// When the last look at `/proc` began.
     looked: KernelTime,
+    /// Whom a stop signal was sent to, and when, that nobody enforced within the time he had.
+    unenforced: Option<(ProcessKey, KernelTime)>,
+    /// When the last init ended that was no stage of the runtime's.
+    init_ended: StartTick,
     /// A process of init's went to a cgroup outside of the container: whatever becomes of it is not seen.
     strayed: bool,
     /// Who ended while a look at `/proc` was on its way, which may still list them.
@@ -99,6 +106,8 @@ impl Container {
             stale: false,
             init_stale: false,
             looked: KernelTime::default(),
+            unenforced: None,
+            init_ended: StartTick::default(),
             strayed: false,
             ended: Vec::new(),
             lost_until,
@@ -122,14 +131,16 @@ impl Container {
     /// have to wait longer than was known when it opened.
     pub(super) fn set_spec(&mut self, spec: Spec) {
         self.spec = spec;
-        let terminating = self.spec.terminating_since.is_some();
         let opened = self.window.as_ref().map(|window| window.evidence.opened);
+        // What a session sent before the deletion is another matter.
+        let terminating_then =
+            self.spec.terminating_since.zip(opened).is_some_and(|(since, at)| since <= at.after(DELETION_TOLERANCE));
         let stopped_before = opened.is_some_and(|opened| self.may_be_stopped_before(opened));
         if let Some(window) = &mut self.window {
             window.evidence.lost |= window.evidence.stop.is_none() && stopped_before;
             match window.phase {
                 Phase::Open(_) => window.confirm(self.spec.grace.period),
-                Phase::Candidate(_) if terminating => window.confirm(self.spec.grace.period),
+                Phase::Candidate(_) if terminating_then => window.confirm(self.spec.grace.period),
                 Phase::Candidate(_) | Phase::Provisional(_) | Phase::Closing(_) => {}
             }
         }
@@ -215,23 +226,30 @@ impl Container {
             Some(Phase::Provisional(_)) => event.signal != Signal::KILL && self.opening_signal() != Some(event.signal),
             Some(Phase::Open(_) | Phase::Closing(_)) => false,
         };
-        if !may_start {
-            return;
-        }
         let grace = self.spec.grace.period;
         let certain = self.spec.stop_signal.map_or(event.signal == Signal::TERM, |s| s == event.signal);
         let possible = self.spec.stop_signal.is_none() && event.signal.is_terminating();
+        if !may_start {
+            if let Some(window) = self.window.as_mut().filter(|_| from_outside && (certain || possible)) {
+                window.stopped_again(time, event.signal);
+            }
+            return;
+        }
         if event.signal == Signal::KILL {
             if from_outside && event.result != Generated::Ignored {
                 self.open(time, None, past, |e| Window::open(e, grace));
             }
         } else if from_outside && certain {
-            self.open(time, Some(stop(event)), Past::Seen, |e| Window::open(e, grace));
+            self.open(time, Some(stop(event, origin)), Past::Seen, |e| Window::open(e, grace));
         } else if from_outside && possible {
-            self.open(time, Some(stop(event)), Past::Seen, |e| Window::provisional(e, grace));
-        } else if origin == Where::ExecSession && event.signal.is_terminating() && self.window.is_none() {
+            self.open(time, Some(stop(event, origin)), Past::Seen, |e| Window::provisional(e, grace));
+        } else if origin == Where::ExecSession
+            && event.signal.is_terminating()
+            && event.result != Generated::Ignored
+            && self.window.is_none()
+        {
             let terminating = self.spec.terminating_since.is_some();
-            self.open(time, Some(stop(event)), Past::Seen, |e| {
+            self.open(time, Some(stop(event, origin)), Past::Seen, |e| {
                 if terminating { Window::open(e, grace) } else { Window::candidate(e) }
             });
         }
@@ -249,7 +267,11 @@ impl Container {
         }
         let mut evidence = Evidence::open(time, stop, init, &self.processes);
         // Without a stop signal it matters whether one could have come before anybody looked.
-        let stop_unseen = stop.is_none() && (past == Past::Unknown || self.may_be_stopped_before(time));
+        let unenforced =
+            self.unenforced.is_some_and(|(stopped, at)| stopped == init.key && time.since(at) <= UNKNOWN_GRACE);
+        let before = past == Past::Unknown || unenforced || self.may_be_stopped_before(time);
+        // Who outlived the init that ran the container may be a session that is swept up.
+        let stop_unseen = stop.is_none() && (before || init.key.start < self.init_ended);
         evidence.lost = stop_unseen || self.stale || self.strayed || time <= self.lost_until;
         evidence.lost |= self.processes.has_holes(init.key);
         self.window = Some(make(evidence));
@@ -317,6 +339,10 @@ impl Container {
         }
         if was_init {
             self.init = None;
+            let ended = StartTick::from_nanos(time.0);
+            if key.start <= StartTick::from_nanos(time.0.saturating_sub(STAGE)) {
+                self.init_ended = ended;
+            }
         }
         // The end of another one makes nobody init.
         if self.init.is_none() || self.init_unsettled {
@@ -377,6 +403,10 @@ impl Container {
 
     pub(super) fn expire(&mut self, out: &mut Vec<Output>) {
         let fate = self.window.as_ref().map_or(Fate::Stands, Window::expired);
+        let dropped = self.window.as_ref().filter(|_| fate == Fate::Dropped);
+        if let Some(window) = dropped.filter(|window| !matches!(window.phase, Phase::Candidate(_))) {
+            self.unenforced = Some((window.evidence.init_key, window.stopped));
+        }
         self.follow(fate, out);
     }
 
@@ -472,13 +502,14 @@ impl Container {
     }
 }
 
-fn stop(event: &SignalEvent) -> Stop {
+fn stop(event: &SignalEvent, origin: Where) -> Stop {
     Stop {
         signal: event.signal,
         dropped: event.result == Generated::Ignored && !event.target.dying,
         handler: event.handler,
         mask: event.mask,
         traced: event.traced,
+        by_session: origin == Where::ExecSession,
     }
 }
 

@@ -34,6 +34,8 @@ pub(super) struct Stop {
     pub(super) mask: Mask,
     /// A debugger stood between.
     pub(super) traced: bool,
+    /// An exec session sent it, a hook perhaps.
+    pub(super) by_session: bool,
 }
 
 /// A SIGKILL on its way to somebody.
@@ -230,6 +232,10 @@ pub(super) struct Evidence {
     pub(super) inside_kill: Option<Kill>,
     /// Init had the kernel kill it, by `reboot(2)`: it ended by itself.
     pub(super) rebooted: bool,
+    /// A later stop signal was not pending yet: the first had been read by then, whatever is pending at the end.
+    pub(super) stop_read: bool,
+    /// A session's signal opened it, and another one came from outside: which of them the end follows is not known.
+    pub(super) stop_unclear: bool,
     /// The host's init signalled members itself.
     pub(super) host_told_members: bool,
     /// When the first was killed of whom nothing is known: after a loss it may have been a member.
@@ -253,6 +259,8 @@ impl Evidence {
             outside_kill: None,
             inside_kill: None,
             rebooted: false,
+            stop_read: false,
+            stop_unclear: false,
             host_told_members: false,
             stranger_killed: None,
             lost: false,
@@ -341,6 +349,8 @@ impl Evidence {
             return;
         }
         self.ended = self.ended.max(time);
+        let again = target == self.init_key && time > self.opened && event.result == Generated::Delivered;
+        self.stop_read |= again && self.stop.is_some_and(|s| s.signal == event.signal);
         self.step(
             time,
             StepKind::Signal {

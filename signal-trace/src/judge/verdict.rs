@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use crate::event::{ExitStatus, Handler, KernelTime, Mask, Signal};
+use crate::judge::advice;
 use crate::judge::evidence::{Evidence, Member, Party, bit};
 use crate::judge::shutdown::{Cause, Confidence, Grace, InitDisposition, KilledBy, Outcome, Verdict, Where};
 
@@ -91,6 +92,8 @@ fn cause_of_excess(case: Case<'_>) -> Cause {
         if untold_leaf { Cause::NotForwarded } else { Cause::Ignored }
     } else if prestop_overrun(case, at) {
         Cause::PrestopOverrun
+    } else if untold_leaf && tells_by_other_means(e) {
+        Cause::Unknown
     } else if untold_leaf {
         if nobody_told { Cause::NotForwarded } else { Cause::PartiallyForwarded }
     } else if leaves.is_empty() && unread_or_dropped(e) {
@@ -125,7 +128,8 @@ fn cause_of_death(e: &Evidence) -> Cause {
 /// What init did with the stop signal.
 pub(super) fn init_disposition(e: &Evidence) -> InitDisposition {
     let Some(stop) = e.stop else { return InitDisposition::Unknown };
-    let unread = e.outside_kill.map_or(e.init.pending_at_exit, |k| k.pending) & bit(stop.signal) != 0;
+    let pending = e.outside_kill.map_or(e.init.pending_at_exit, |k| k.pending) & bit(stop.signal) != 0;
+    let unread = pending && !e.stop_read;
     if stop.dropped {
         return match stop.handler {
             Handler::Default => InitDisposition::NoHandler,
@@ -280,7 +284,7 @@ fn took_no_notice(e: &Evidence) -> bool {
         || matches!(init_disposition(e), InitDisposition::Unread | InitDisposition::Reraised)
 }
 
-/// Nothing was lost, and no untold child was killed late by its own parent, who may have had other means to tell it.
+/// Nothing was lost, it is clear which signal was the stop, and no untold child was killed late by its own parent, who may have had other means to tell it.
 fn way_seen(e: &Evidence) -> bool {
     let late_kill = |m: &Member| {
         !m.party.got_signal()
@@ -289,7 +293,14 @@ fn way_seen(e: &Evidence) -> bool {
                 .kill
                 .is_some_and(|k| k.by_parent && k.by == KilledBy::Supervisor && k.time.since(e.opened) >= LATE_KILL)
     };
-    whole(e) && !e.members().any(late_kill)
+    whole(e) && !e.stop_unclear && !e.members().any(late_kill)
+}
+
+/// Init took the signal and sent nobody any, and is no shell: it may tell its workers over a pipe, and wait for the last.
+fn tells_by_other_means(e: &Evidence) -> bool {
+    matches!(init_disposition(e), InitDisposition::Handled | InitDisposition::Waited)
+        && !advice::is_shell(&e.init.named.comm)
+        && e.members().all(|m| !m.party.got_signal())
 }
 
 fn prestop_overrun(case: Case<'_>, kill: KernelTime) -> bool {

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use crate::event::KernelTime;
+use crate::event::{KernelTime, Signal};
 use crate::judge::evidence::Evidence;
 
 /// A signal that may mean reload or rotate opens a window that is dropped if no end follows within this, or within the
@@ -13,7 +13,7 @@ const PROVISIONAL: Duration = Duration::from_secs(60);
 /// A stop signal from an exec session waits this long for its pod to be found terminating.
 const CANDIDATE: Duration = Duration::from_secs(10);
 /// An unknown grace is at most this; runtimes can be told to wait for ever.
-const UNKNOWN_GRACE: Duration = Duration::from_secs(3600);
+pub(super) const UNKNOWN_GRACE: Duration = Duration::from_secs(3600);
 /// What a kill may take beyond the grace, on a node under pressure.
 const LATE: Duration = Duration::from_secs(120);
 /// After init is gone, the rest is killed at once, or by the runtime soon: longer is left behind alive.
@@ -37,6 +37,10 @@ pub(super) enum Phase {
 pub(super) struct Window {
     /// Where it stands.
     pub(super) phase: Phase,
+    /// The last stop signal from outside: a runtime that is started again begins its grace anew.
+    pub(super) stopped: KernelTime,
+    /// The longest grace that was known: who enforces one may not hear of a shorter one.
+    grace: Option<Duration>,
     /// What it saw.
     pub(super) evidence: Evidence,
 }
@@ -45,24 +49,38 @@ impl Window {
     /// Opened by a signal that may mean something else than stop.
     pub(super) fn provisional(evidence: Evidence, grace: Option<Duration>) -> Self {
         let bound = PROVISIONAL.max(grace.unwrap_or_default() + LATE.min(grace.unwrap_or_default()));
-        Self { phase: Phase::Provisional(evidence.opened.after(bound)), evidence }
+        Self::new(Phase::Provisional(evidence.opened.after(bound)), grace, evidence)
     }
 
     /// Opened from inside the pod.
     pub(super) fn candidate(evidence: Evidence) -> Self {
-        Self { phase: Phase::Candidate(evidence.opened.after(CANDIDATE)), evidence }
+        Self::new(Phase::Candidate(evidence.opened.after(CANDIDATE)), None, evidence)
     }
 
     /// Opened by the stop signal, or by a SIGKILL.
     pub(super) fn open(evidence: Evidence, grace: Option<Duration>) -> Self {
-        let mut window = Self { phase: Phase::Open(KernelTime::default()), evidence };
+        let mut window = Self::new(Phase::Open(KernelTime::default()), grace, evidence);
         window.confirm(grace);
         window
     }
 
+    fn new(phase: Phase, grace: Option<Duration>, evidence: Evidence) -> Self {
+        Self { phase, stopped: evidence.opened, grace, evidence }
+    }
+
     /// It is a shutdown after all.
     pub(super) fn confirm(&mut self, grace: Option<Duration>) {
-        self.phase = Phase::Open(self.evidence.opened.after(grace.unwrap_or(UNKNOWN_GRACE) + LATE));
+        self.grace = self.grace.max(grace);
+        self.phase = Phase::Open(self.stopped.after(self.grace.unwrap_or(UNKNOWN_GRACE) + LATE));
+    }
+
+    /// Another stop signal came from outside.
+    pub(super) fn stopped_again(&mut self, at: KernelTime, signal: Signal) {
+        if matches!(self.phase, Phase::Open(_)) {
+            self.evidence.stop_unclear |= self.evidence.stop.is_some_and(|s| s.by_session && s.signal != signal);
+            self.stopped = at;
+            self.confirm(None);
+        }
     }
 
     /// Init ended. A candidate was never a shutdown: the container ended by itself.

@@ -160,7 +160,8 @@ impl Kernel {
         Ok(self.window(container)?.is_some())
     }
 
-    /// Has the programs take this signal for a stop signal too, when it comes to an init from outside.
+    /// Has the programs take this signal for a stop signal too, when it comes to an init from outside; of most they do so
+    /// anyway.
     ///
     /// # Errors
     ///

@@ -6,7 +6,7 @@ use std::io;
 
 use aya::Ebpf;
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray};
-use signal_trace_ebpf::{Lost, MAX_TRACKED, MAX_WINDOWS, Tracked, Window, bit};
+use signal_trace_ebpf::{Lost, MAX_TRACKED, MAX_WINDOWS, OPENING_SIGNALS, SIGKILL, Tracked, Window, bit};
 
 use super::error::LoadError;
 use crate::event::{CgroupId, KernelTime, Signal};
@@ -115,9 +115,13 @@ impl Tables {
     }
 
     pub(super) fn watch_signal(&mut self, signal: Signal) -> Result<(), TableError> {
+        let bit = bit(u32::from(signal.number()));
+        if bit & (OPENING_SIGNALS | self::bit(SIGKILL)) != 0 {
+            return Ok(());
+        }
         let access = |source| TableError::Access { what: EXTRA, source };
         let watched = self.extra_signals.get(&0, 0).map_err(access)?;
-        self.extra_signals.set(0, watched | bit(u32::from(signal.number())), 0).map_err(access)
+        if watched & bit != 0 { Ok(()) } else { self.extra_signals.set(0, watched | bit, 0).map_err(access) }
     }
 
     /// What the programs and the daemon's own inserts lost.

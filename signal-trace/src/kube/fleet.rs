@@ -15,8 +15,8 @@ use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::jiff::Timestamp;
 use thiserror::Error;
 
-/// Who writes our events.
-pub const REPORTER: &str = "signal-trace.dev/agent";
+use crate::kube::events::api::REPORTER;
+
 /// The container of an agent's pod.
 const CONTAINER: &str = "agent";
 /// Agents that are asked at a time.
@@ -124,7 +124,8 @@ fn as_told(event: &Event) -> Told {
     let at = event.series.as_ref().map(|series| series.last_observed_time.0).or(event.event_time.as_ref().map(|t| t.0));
     let regarding = event.regarding.as_ref();
     let path = regarding.and_then(|pod| pod.field_path.as_deref()).unwrap_or_default();
-    let container = path.strip_prefix("spec.containers{").and_then(|rest| rest.strip_suffix('}')).unwrap_or_default();
+    // Of whichever of the pod's lists it is.
+    let container = path.split_once('{').and_then(|(_, rest)| rest.strip_suffix('}')).unwrap_or_default();
     let owner = event.related.as_ref().filter(|related| related.kind.as_deref() != Some("Node"));
     let workload =
         owner.and_then(|owner| Some(format!("{}/{}", owner.kind.as_ref()?.to_lowercase(), owner.name.as_ref()?)));
@@ -158,6 +159,19 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::kube::events::api;
+    use crate::kube::events::notice::Notice;
+    use crate::kube::pod::Kind;
+    use crate::kube::testing::{moment, named_shutdown};
+
+    #[test]
+    fn what_agents_write_of_any_kind_of_container_is_told() {
+        let notice = Notice::of(&named_shutdown("app"), None, moment(131.0)).unwrap();
+        for kind in [Kind::Main, Kind::Init, Kind::Sidecar, Kind::Ephemeral] {
+            let told = as_told(&api::event(&Notice { kind, ..(*notice).clone() }, "node-1", 0));
+            assert_eq!((&*told.container, &*told.pod), ("app", "cart-5b8fb75c8-rmmgn"), "{kind:?}");
+        }
+    }
 
     #[test]
     fn an_event_is_told_by_what_it_is_about() {

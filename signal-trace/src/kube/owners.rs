@@ -1,8 +1,9 @@
 //! What owns a pod in the end: a Deployment rather than its ReplicaSet, a CronJob rather than its Job.
 //!
 //! One GET of metadata only for each ReplicaSet or Job that has pods on this node; every other controller is the workload
-//! itself. What the API server refuses leaves the direct owner, is said once, and is asked again much later; what failed
-//! for another reason is asked again soon. [`Owners`] decides that without I/O; [`run`] does the asking.
+//! itself. What the API server refuses leaves the direct owner, is said once, and is asked again much later: whoever wants
+//! to know in the meantime is told the direct owner at once. What failed for another reason is asked again soon. [`Owners`]
+//! decides that without I/O; [`run`] does the asking.
 
 use std::collections::VecDeque;
 use std::num::NonZeroUsize;
@@ -128,6 +129,8 @@ struct Retry {
     at: Instant,
     tries: u32,
     question: Question,
+    /// What is answered until then, where the API server refused.
+    stand_in: Option<Arc<Workload>>,
 }
 
 impl Default for Owners {
@@ -139,13 +142,12 @@ impl Default for Owners {
 impl Owners {
     /// Somebody wants to know.
     pub fn asked(&mut self, question: Question) -> Step {
-        if let Some(workload) = self.known.get(&question.owner.uid) {
-            return Step::Answer(Answer { owner_uid: question.owner.uid, workload: Arc::clone(workload) });
+        let retry = self.retries.iter().find(|retry| retry.question.owner.uid == question.owner.uid);
+        let known = self.known.get(&question.owner.uid).or(retry.and_then(|retry| retry.stand_in.as_ref()));
+        if let Some(workload) = known {
+            return Step::Answer(Answer { workload: Arc::clone(workload), owner_uid: question.owner.uid });
         }
-        if self.retries.iter().any(|retry| retry.question.owner.uid == question.owner.uid) {
-            return Step::Planned;
-        }
-        Step::Ask(question)
+        if retry.is_some() { Step::Planned } else { Step::Ask(question) }
     }
 
     /// The API server was asked for the `tries`th time: the answer to give now, if there is one.
@@ -156,12 +158,14 @@ impl Owners {
             Found::Controller(controller) => self.remember(&owner_uid, controller.unwrap_or(direct)),
             Found::Gone => self.remember(&owner_uid, direct),
             Found::Refused => {
-                self.plan(Retry { at: now + AFTER_REFUSAL, tries, question });
-                Arc::new(direct)
+                let direct = Arc::new(direct);
+                let stand_in = Some(Arc::clone(&direct));
+                self.plan(Retry { at: now + AFTER_REFUSAL, tries, question, stand_in });
+                direct
             }
             Found::Failed => {
                 let wait = FIRST_RETRY.saturating_mul(1 << tries.min(16)).min(LAST_RETRY);
-                self.plan(Retry { at: now + wait, tries, question });
+                self.plan(Retry { at: now + wait, tries, question, stand_in: None });
                 return None;
             }
         };
@@ -329,7 +333,7 @@ mod tests {
         let asked = ask(&mut owners, "a");
         let answer = owners.ended(asked, 0, Found::Refused, now).unwrap();
         assert_eq!(*answer.workload, workload("ReplicaSet", "cart-7d9f"));
-        assert_eq!(owners.asked(question("a")), Step::Planned, "not asked again before its time");
+        assert_eq!(owners.asked(question("a")), Step::Answer(answer), "told at once, and not asked before its time");
         assert_eq!(owners.due(now + Duration::from_secs(599)), None);
         let (asked, tries) = owners.due(now + AFTER_REFUSAL).unwrap();
         let found = Found::Controller(Some(workload("Rollout", "cart")));
@@ -345,6 +349,7 @@ mod tests {
         let mut waits = Vec::new();
         for tries in 0..12 {
             assert_eq!(owners.ended(asked, tries, Found::Failed, now), None);
+            assert_eq!(owners.asked(question("a")), Step::Planned);
             let at = owners.next_retry().unwrap();
             waits.push((at - now).as_secs());
             now = at;

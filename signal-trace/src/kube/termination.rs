@@ -7,7 +7,9 @@ use std::time::Duration;
 use crate::event::KernelTime;
 use crate::judge::shutdown::{Grace, GraceSource, Trigger};
 use crate::kube::Moment;
-use crate::kube::pod::{ContainerId, ContainerRecord, Deletion, Disruption, KubeletReason, PodRecord, ProbeRecord};
+use crate::kube::pod::{
+    ContainerId, ContainerRecord, Deletion, Disruption, Kind, KubeletReason, PodRecord, ProbeRecord,
+};
 
 /// What the kubelet gives at least, after everything else was taken off.
 const FLOOR: Duration = Duration::from_secs(2);
@@ -69,10 +71,12 @@ pub fn pod_trigger(pod: &PodRecord, deleted: bool) -> Option<Trigger> {
 /// containers has ended and the reason is told.
 pub fn restart_trigger(pod: &PodRecord, container: &ContainerRecord, instance: &ContainerId) -> Option<Trigger> {
     let probed = container.liveness.is_some() || container.startup.is_some();
+    // A sidecar is stopped when the others are done.
+    let outlasts = container.kind == Kind::Sidecar;
     if container.last_id.as_ref() == Some(instance) {
         Some(if probed { Trigger::Probe } else { Trigger::Restart })
     } else if pod.finished {
-        Some(if probed { Trigger::Probe } else { Trigger::Unknown })
+        Some(if probed && !outlasts { Trigger::Probe } else { Trigger::Unknown })
     } else {
         None
     }

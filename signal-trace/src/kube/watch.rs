@@ -5,8 +5,6 @@
 //! and not each time. Full objects live for one call only; what goes on is a [`PodRecord`].
 
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ::kube::runtime::watcher::{self, Event, InitialListStrategy, ListSemantic, watcher};
@@ -38,17 +36,6 @@ const LAST_WAIT: Duration = Duration::from_secs(30);
 
 type Pods = Pin<Box<dyn Stream<Item = watcher::Result<Event<PodRecord>>> + Send>>;
 
-/// Whether the watch is in touch: for gauges and readiness.
-#[derive(Clone, Debug, Default)]
-pub struct Synced(Arc<AtomicBool>);
-
-impl Synced {
-    /// Everything was listed, and nothing failed for long since.
-    pub fn get(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
 /// A watch on the pods of one node.
 pub struct PodWatch {
     client: Client,
@@ -60,7 +47,6 @@ pub struct PodWatch {
     listing: Option<Listing>,
     resume_at: Option<Instant>,
     failing: Option<Failing>,
-    synced: Synced,
 }
 
 /// A list in the making.
@@ -93,13 +79,7 @@ impl PodWatch {
             listing: None,
             resume_at: None,
             failing: None,
-            synced: Synced::default(),
         }
-    }
-
-    /// A view of whether it is in touch.
-    pub fn synced(&self) -> Synced {
-        self.synced.clone()
     }
 
     /// The next piece of news; waits until there is one. May be dropped and called again without loss.
@@ -165,7 +145,6 @@ impl PodWatch {
     }
 
     fn in_touch(&mut self) {
-        self.synced.0.store(true, Ordering::Relaxed);
         if let Some(failing) = self.failing.take().filter(|f| f.said) {
             let after_seconds = failing.since.elapsed().as_secs();
             tracing::info!(node = %self.node, after_seconds, "in touch with the API server again");
@@ -204,7 +183,6 @@ impl PodWatch {
         if lost {
             // Only a whole list shows that nothing is missing any more.
             self.start_over();
-            self.synced.0.store(false, Ordering::Relaxed);
         }
         news.then_some(PodChange::OutOfTouch)
     }

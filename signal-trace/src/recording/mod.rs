@@ -2,7 +2,8 @@
 //!
 //! The first line names the schema, who wrote it and when; every other line is one input of the judge and the instant
 //! at which it got it. The judge is pure, so the same lines give the same verdicts on any machine. A recording holds
-//! cgroup paths, container ids, and of processes their pids and names: no environment, no arguments, no file names.
+//! cgroup paths, the ids, names and images of containers and the names of their pods, and of processes their pids and
+//! names: no environment, no arguments, no file names.
 //!
 //! The format has its own version and its own shapes (`shape`), so that the core's types may change. Nothing here
 //! knows where inputs come from, or what a verdict is.

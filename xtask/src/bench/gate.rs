@@ -32,13 +32,19 @@ struct Gate {
     ratios: BTreeMap<String, f64>,
 }
 
-/// Measures both, and fails where there is more of either than there was.
+/// Measures both, and fails where there is more of either than there was, or nothing to hold it against.
 pub(crate) fn hold(toolchain: &Toolchain) -> Result<()> {
     let stored: Gate = serde_json::from_value(read(&kept(FILE))?)?;
     let now = Gate::measure(toolchain, Figure::best)?;
     for line in now.lines(&stored) {
         println!("{line}");
     }
+    let unmatched = now.unmatched(&stored);
+    ensure!(
+        unmatched.is_empty(),
+        "not to be compared: {}; if that is meant, `cargo xtask bench filtered --write`",
+        unmatched.join("; ")
+    );
     let more = now.more_than(&stored);
     ensure!(
         more.is_empty(),
@@ -67,11 +73,22 @@ impl Gate {
     }
 
     fn lines(&self, stored: &Self) -> Vec<String> {
-        let instructions = ("instructions of the judge for a container", self.instructions_per_container);
-        let ratios = self.ratios.iter().map(|(what, now)| (&**what, *now));
-        let was = |what: &str| stored.ratios.get(what).copied().unwrap_or(stored.instructions_per_container);
-        let line = |(what, now): (&str, f64)| format!("{what}: {now:.2}, was {:.2}", was(what));
-        std::iter::once(instructions).chain(ratios).map(line).collect()
+        let line = |what: &str, now: f64, was: Option<&f64>| match was {
+            Some(was) => format!("{what}: {now:.2}, was {was:.2}"),
+            None => format!("{what}: {now:.2}, was not stored"),
+        };
+        let what = "instructions of the judge for a container";
+        let instructions = line(what, self.instructions_per_container, Some(&stored.instructions_per_container));
+        let ratios = self.ratios.iter().map(|(what, now)| line(what, *now, stored.ratios.get(what)));
+        std::iter::once(instructions).chain(ratios).collect()
+    }
+
+    /// What only one of them has, so that nothing is held against it.
+    fn unmatched(&self, stored: &Self) -> Vec<String> {
+        let lacks = |gate: &Self, what: &String| !gate.ratios.contains_key(what);
+        let gone = stored.ratios.keys().filter(|what| lacks(self, what)).map(|what| format!("{what} was not measured"));
+        let new = self.ratios.keys().filter(|what| lacks(stored, what)).map(|what| format!("{what} was not stored"));
+        gone.chain(new).collect()
     }
 
     /// What is beyond the noise.
@@ -81,7 +98,7 @@ impl Gate {
             more.push("instructions of the judge".to_owned());
         }
         let larger =
-            |(what, now): &(&String, &f64)| stored.ratios.get(*what).is_none_or(|was| **now > was * MORE_RATIO);
+            |(what, now): &(&String, &f64)| stored.ratios.get(*what).is_some_and(|was| **now > was * MORE_RATIO);
         more.extend(self.ratios.iter().filter(larger).map(|(what, _)| what.clone()));
         more
     }
@@ -119,8 +136,18 @@ mod tests {
         assert!(gate(1049.0, 1.49).more_than(&stored).is_empty());
         assert_eq!(gate(1051.0, 1.0).more_than(&stored), ["instructions of the judge"]);
         assert_eq!(gate(900.0, 1.51).more_than(&stored), ["a signal"]);
+    }
+
+    #[test]
+    fn what_has_nothing_to_be_held_against_is_named() {
+        let stored = gate(1000.0, 1.0);
+        assert!(gate(900.0, 1.51).unmatched(&stored).is_empty());
         let another = Gate { ratios: BTreeMap::from([("a birth".to_owned(), 1.0)]), ..gate(900.0, 1.0) };
-        assert_eq!(another.more_than(&stored), ["a birth"], "what nobody wrote down is not held against anything");
+        assert_eq!(another.unmatched(&stored), ["a signal was not measured", "a birth was not stored"]);
+        assert_eq!(
+            another.lines(&stored),
+            ["instructions of the judge for a container: 900.00, was 1000.00", "a birth: 1.00, was not stored"]
+        );
     }
 
     #[test]

@@ -86,8 +86,7 @@ const WORDS: [(&str, &str, &str); 12] = [
     (
         "judge",
         "The judge",
-        "The pure core alone, by the processor's time of its thread. A quarter of it is hashing with SipHash, because pids and \
-         cgroups are chosen by strangers, another quarter looking things up; and the product is built for size.",
+        "The pure core alone, by the processor's time of its thread. The product is built for size.",
     ),
     (
         "scale",

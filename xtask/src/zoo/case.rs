@@ -35,7 +35,7 @@ pub(crate) struct Case {
     /// Part of the short run.
     #[serde(default)]
     pub(crate) quick: bool,
-    /// One of the dozen that run on every kernel of the matrix too, in a virtual machine.
+    /// One of those that run on every kernel of the matrix too, in a virtual machine.
     #[serde(default)]
     pub(crate) kernels: bool,
     #[serde(default = "containerd")]

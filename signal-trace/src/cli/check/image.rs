@@ -119,10 +119,8 @@ impl Check {
             }
         }
         let stop_signal = self.signal.or(image.config().stop_signal()).unwrap_or(Signal::TERM);
-        let source = if self.grace.is_some() { GraceSource::Flag } else { GraceSource::RuntimeDefault };
-        let grace = Grace { period: Some(self.grace()), source };
-        let whole = self.grace().subsec_nanos() == 0 || image.engine().kind() == Kind::Containerd;
-        ensure!(whole, "{} counts a grace in whole seconds: use for example --grace 2s", image.engine().kind().name());
+        let usual = Grace { period: Some(self.grace()), source: GraceSource::RuntimeDefault };
+        let grace = given_grace(self.grace, image.engine().kind())?.unwrap_or(usual);
         let engined = Engined {
             name: short(image.name()),
             pod: None,
@@ -210,6 +208,13 @@ impl Engined {
     }
 }
 
+/// The grace of the command line, if it gives one. podman and Docker would cut off what is not a whole second.
+pub(super) fn given_grace(period: Option<Duration>, engine: Kind) -> anyhow::Result<Option<Grace>> {
+    let whole = period.is_none_or(|period| period.subsec_nanos() == 0) || engine == Kind::Containerd;
+    ensure!(whole, "{} counts a grace in whole seconds: use for example --grace 2s", engine.name());
+    Ok(period.map(|period| Grace { period: Some(period), source: GraceSource::Flag }))
+}
+
 /// Waits until the kernel has shown the container.
 async fn found(daemon: &mut Daemon, container: &mut Container) -> anyhow::Result<Cgroup> {
     let began = Instant::now();
@@ -267,6 +272,21 @@ fn short(image: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_grace_is_one_that_the_engine_can_count() {
+        let given = |millis, engine| given_grace(Some(Duration::from_millis(millis)), engine);
+        for engine in Kind::ALL {
+            assert_eq!(given_grace(None, engine).unwrap(), None);
+            let expected = Grace { period: Some(Duration::from_secs(2)), source: GraceSource::Flag };
+            assert_eq!(given(2_000, engine).unwrap(), Some(expected));
+        }
+        for engine in [Kind::Podman, Kind::Docker] {
+            let error = given(500, engine).unwrap_err().to_string();
+            assert!(error.contains("whole seconds"), "{error}");
+        }
+        assert!(given(500, Kind::Containerd).is_ok());
+    }
 
     #[test]
     fn an_image_has_a_short_name() {

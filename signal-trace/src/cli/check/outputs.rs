@@ -12,7 +12,7 @@ use crate::audit::report::{Period, Report};
 use crate::audit::source::Window;
 use crate::audit::source::records::Records;
 use crate::audit::tally::Tallies;
-use crate::audit::write::put_all;
+use crate::audit::write::{format_and_file, put_all};
 use crate::cli::output::{Output, node_name, wall_clock};
 use crate::judge::shutdown::Shutdown;
 use crate::policy::Compliance;
@@ -56,10 +56,7 @@ impl FromStr for Target {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (name, file) = text.split_once('=').map_or((text, None), |(name, file)| (name, Some(PathBuf::from(file))));
-        let known = Form::ALL.into_iter().find(|(known, _)| *known == name);
-        let names = || Form::ALL.map(|(name, _)| name).join(", ");
-        let (_, form) = known.ok_or_else(|| format!("there is no format `{name}`: use {}", names()))?;
+        let (form, file) = format_and_file(text, &Form::ALL)?;
         Ok(Self { form, file })
     }
 }
@@ -145,6 +142,16 @@ fn annotation(worth: Compliance, name: &str, verdict: &str, advice: &str) -> Opt
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_format_may_have_a_file() {
+        let target = |text: &str| text.parse::<Target>();
+        assert_eq!(target("json"), Ok(Target { form: Form::Records, file: None }));
+        let junit = Target { form: Form::Report(Format::Junit), file: Some("a=b.xml".into()) };
+        assert_eq!(target("junit=a=b.xml"), Ok(junit));
+        assert!(target("junit=").unwrap_err().contains("names no file"));
+        assert!(target("csv").unwrap_err().starts_with("there is no format `csv`"));
+    }
 
     #[test]
     fn an_annotation_marks_what_does_not_pass_and_no_name_becomes_a_command() {

@@ -9,7 +9,7 @@ use anyhow::{Context as _, bail};
 
 use super::Check;
 use super::hook::left_after;
-use super::image::{Engined, Trial};
+use super::image::{Engined, Trial, given_grace};
 use super::manifest::{self, Member, Workload};
 use crate::cli::stopping::follow_while;
 use crate::daemon::Daemon;
@@ -71,10 +71,8 @@ impl Check {
             workload: (workload.kind != "Pod").then_some(owner),
         };
         let stop_signal = self.signal.or(member.stop_signal).or(image.config().stop_signal()).unwrap_or(Signal::TERM);
-        let grace = match self.grace {
-            Some(grace) => Grace { period: Some(grace), source: GraceSource::Flag },
-            None => grace_of(workload.grace),
-        };
+        let given = given_grace(self.grace, image.engine().kind())?;
+        let grace = given.unwrap_or_else(|| grace_of(workload.grace));
         let plan = Plan {
             words,
             environment: member.environment.clone(),

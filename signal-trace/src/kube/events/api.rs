@@ -18,6 +18,8 @@ use crate::kube::client::retry_after;
 use crate::kube::events::notice::{Notice, cut};
 use crate::kube::events::series::Flush;
 
+/// Who writes our events.
+pub const REPORTER: &str = "signal-trace.dev/agent";
 /// One request, answer included, takes no longer.
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest `reportingInstance`, in bytes.
@@ -157,7 +159,7 @@ pub fn event(notice: &Notice, node: &str, attempt: u32) -> Event {
         reason: Some(notice.reason.to_owned()),
         action: Some("TerminatingContainer".into()),
         note: Some(notice.note.clone()),
-        reporting_controller: Some("signal-trace.dev/agent".into()),
+        reporting_controller: Some(REPORTER.into()),
         reporting_instance: Some(node[..node.floor_char_boundary(MAX_INSTANCE)].to_owned()),
         regarding: Some(ObjectReference {
             api_version: Some("v1".into()),

@@ -65,7 +65,7 @@ impl Notice {
             container: container.into(),
             kind: about.map_or(Kind::Main, |a| a.kind),
             reason,
-            note: note(shutdown, container),
+            note: note(shutdown, container, about.and_then(|a| a.annotations.owner())),
             at: now.wall.checked_sub(ago).unwrap_or(now.wall),
             workload,
             seed: shutdown.container.cgroup.0 ^ shutdown.opened.0.rotate_left(32),
@@ -116,14 +116,17 @@ pub fn reason(verdict: Verdict) -> Option<&'static str> {
     }
 }
 
-/// One line: what happened, why, the verdict, and what to change.
-pub fn note(shutdown: &Shutdown, container: &str) -> String {
+/// One line: what happened, why, the verdict, what to change, and who is to, where the pod's author said so.
+pub fn note(shutdown: &Shutdown, container: &str, owner: Option<&str>) -> String {
     let verdict = shutdown.verdict;
     let mut line = format!("Container {container} {}: {}", what(shutdown), why(shutdown));
     let _ =
         write!(line, " [{}/{}, trigger {}].", verdict.outcome.name(), verdict.cause.name(), shutdown.trigger.name());
     if !shutdown.advice.is_empty() {
         let _ = write!(line, " {}", shutdown.advice);
+    }
+    if let Some(owner) = owner {
+        let _ = write!(line, " Owner: {owner}.");
     }
     let line: String = line.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
     cut(&line, MAX_NOTE)
@@ -291,7 +294,7 @@ pub(super) mod tests {
     fn line(change: impl FnOnce(&mut Shutdown)) -> String {
         let mut shutdown = named_shutdown("app");
         change(&mut shutdown);
-        note(&shutdown, "app")
+        note(&shutdown, "app", None)
     }
 
     fn missing(comm: &[u8]) -> Missed {
@@ -363,7 +366,7 @@ pub(super) mod tests {
             shutdown.verdict = Verdict { outcome: Outcome::ChildrenKilled, cause: Cause::NotForwarded };
             shutdown.processes = Counts { killed, at_stop, ..Counts::default() };
             shutdown.stop_to_exit = Some(Duration::from_micros(310));
-            let line = note(&shutdown, "app");
+            let line = note(&shutdown, "app", None);
             assert!(line.contains(words) && line.contains("ended less than 0.01 s after SIGTERM"), "{line}");
         }
     }
@@ -400,6 +403,15 @@ pub(super) mod tests {
             let about = Some(About { annotations: &annotations, kind: Kind::Main, selected: true, settled: true });
             assert_eq!(offered(&|_| {}, about).is_some(), told, "{key}={value}");
         }
+    }
+
+    #[test]
+    fn whoever_the_author_names_as_the_owner_is_named() {
+        let all = std::collections::BTreeMap::from([(annotations::OWNER.to_owned(), "payments #oncall".to_owned())]);
+        let (annotations, _) = Annotations::read(&all, &["app"]);
+        let about = Some(About { annotations: &annotations, kind: Kind::Main, selected: true, settled: true });
+        let notice = Notice::of(&named_shutdown("app"), about, moment(131.0)).unwrap();
+        assert!(notice.note.ends_with(" Owner: payments #oncall."), "{}", notice.note);
     }
 
     #[test]

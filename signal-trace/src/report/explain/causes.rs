@@ -174,9 +174,11 @@ const HOST_BROADCAST: Text = Text {
 const UNKNOWN: Text = Text {
     brief: "where the signal's way broke was not seen",
     meaning: "The outcome is certain, its cause is not. Nobody is blamed for what was not seen.",
-    how: "Records were lost, or there was no look at the processes before the stop. Or a process was told in a way that \
-          the kernel does not see, over a socket say, and killed by its parent later: Istio's agent drains Envoy so.",
-    kernel: "A gap in the records, or a SIGKILL from its own parent onto a process that no signal had told.",
+    how: "Records were lost, or two stop signals came. Or processes may have been told over a pipe or a socket, where the \
+          kernel shows nothing: Nginx and Apache tell their workers so and wait for the busy ones, and Istio's agent drains \
+          Envoy so and kills it later.",
+    kernel: "A gap in the records; or a PID 1, no shell, that took the signal and sent none to those who outlived the grace; \
+             or a SIGKILL from its own parent onto a process that no signal had told.",
     fixes: &[fixes::AGENT],
     event_reasons: &["GracePeriodExceeded"],
     confirm: &[],

@@ -108,6 +108,8 @@ names! {
         Waits = "waits",
         /// A question to the API server whose a pod is: asked again with a later change of it.
         OwnerQuestions = "owner_questions",
+        /// A line of the log of records: nobody read it, or it could not be written.
+        Records = "records",
         /// A request for /debug/containers.
         PageQuestions = "page_questions",
     }

@@ -93,17 +93,13 @@ impl Access {
     /// No address, or a secret that cannot be read.
     pub fn webhook(&self, argument: &str) -> Result<Webhook, EndpointError> {
         let url = secret(argument)?;
-        let is_address = url.parse::<Uri>().is_ok_and(|uri| {
-            let scheme = uri.scheme_str().is_some_and(|scheme| matches!(scheme, "http" | "https"));
-            scheme && uri.host().is_some_and(|host| !host.is_empty())
-        });
-        if !is_address {
-            // As it was given: what it stands for is nobody's business.
-            return Err(EndpointError::Address { url: argument.to_owned() });
-        }
-        let host = url.split('/').nth(2).unwrap_or_default().rsplit('@').next().unwrap_or_default().to_owned();
-        let mut headers = self.headers_for("")?;
         let (plain, user_info) = without_user(&url);
+        let Some(host) = host_and_port(&plain) else {
+            // What a variable or a file holds is nobody's business.
+            let url = if url == argument { printable(argument) } else { argument.to_owned() };
+            return Err(EndpointError::Address { url });
+        };
+        let mut headers = self.headers_for("")?;
         if let Some(user_info) = user_info {
             headers.insert(AUTHORIZATION, basic(&user_info)?);
         }
@@ -179,12 +175,25 @@ fn meant<'a>(arguments: &'a [String], name: &str) -> impl Iterator<Item = &'a st
 
 /// The address to print and to ask, and the user and password that stood in it.
 fn split_address(url: &str) -> Result<(String, Option<String>), EndpointError> {
-    let (scheme, _) = url.split_once("://").ok_or_else(|| EndpointError::Address { url: url.to_owned() })?;
     let (address, user_info) = without_user(url);
-    let is_address = matches!(scheme, "http" | "https")
-        && address.parse::<Uri>().is_ok_and(|uri| uri.host().is_some_and(|host| !host.is_empty()))
-        && !address.contains('?');
-    if is_address { Ok((address, user_info)) } else { Err(EndpointError::Address { url: address }) }
+    let is_address = host_and_port(&address).is_some() && !address.contains('?');
+    if is_address { Ok((address, user_info)) } else { Err(EndpointError::Address { url: printable(url) }) }
+}
+
+/// Of a web server's address without user and password; none of anything else.
+fn host_and_port(address: &str) -> Option<String> {
+    let uri: Uri = address.parse().ok()?;
+    let authority = uri.authority().filter(|_| matches!(uri.scheme_str(), Some("http" | "https")))?;
+    // What is no port may be a password that has a slash.
+    let is_whole = authority.as_str() == authority.host() || authority.port().is_some();
+    (is_whole && !authority.host().is_empty()).then(|| authority.to_string())
+}
+
+/// What of a text that is no address may be shown: no password, whatever characters it has, and nothing that is asked.
+fn printable(text: &str) -> String {
+    let (user, rest) = text.rsplit_once('@').map_or(("", text), |(_, rest)| ("…@", rest));
+    let (place, query) = rest.split_once('?').map_or((rest, ""), |(place, _)| (place, "?…"));
+    format!("{user}{place}{query}")
 }
 
 /// The address, and the user and password that stood in it.
@@ -241,10 +250,38 @@ mod tests {
     fn a_password_in_an_address_is_not_part_of_it() {
         let (address, user) = split_address("https://me:s3cret@prometheus.example/prefix").unwrap();
         assert_eq!((address.as_str(), user.as_deref()), ("https://prometheus.example/prefix", Some("me:s3cret")));
-        for wrong in ["prometheus:9090", "ftp://x", "http://", "http://a b", "https://u:s3cret@", "http://a?b=c"] {
+        for (wrong, shown) in [
+            ("prometheus:9090", "prometheus:9090"),
+            ("ftp://x", "ftp://x"),
+            ("http://", "http://"),
+            ("http://a b", "http://a b"),
+            ("https://u:s3cret@", "…@"),
+            ("me:s3cret@prometheus:9090", "…@prometheus:9090"),
+            ("https://me:s3/cret@prometheus:9090", "…@prometheus:9090"),
+            ("http://a?b=s3cret", "http://a?…"),
+        ] {
             let error = split_address(wrong).unwrap_err().to_string();
-            assert!(error.contains("is no address") && !error.contains("s3cret"), "{wrong}: {error}");
+            assert!(error.starts_with(&format!("`{shown}` is no address")), "{wrong}: {error}");
         }
+    }
+
+    #[test]
+    fn of_a_webhook_its_host_alone_is_shown() {
+        let webhook = |argument: &str| Access::default().webhook(argument);
+        for (url, host) in [
+            ("https://hooks.example?token=s3cret", "hooks.example"),
+            ("https://me:s3cret@hooks.example:8443/services/s3cret", "hooks.example:8443"),
+            ("http://[::1]:80/a@b", "[::1]:80"),
+        ] {
+            assert_eq!(webhook(url).unwrap().host, host);
+        }
+        let shown = |argument: &str| webhook(argument).unwrap_err().to_string();
+        assert!(shown("me:s3cret@hooks.example").starts_with("`…@hooks.example` is no address"));
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("url@");
+        std::fs::write(&file, "me:s3cret@hooks.example").unwrap();
+        let argument = format!("file:{}", file.display());
+        assert!(shown(&argument).starts_with(&format!("`{argument}` is no address")));
     }
 
     #[test]
