@@ -5,11 +5,13 @@ pub mod app;
 pub mod audit;
 pub mod check;
 mod cluster;
+mod completions;
 pub mod demo;
 pub mod doctor;
 pub mod events;
 pub mod explain;
 mod filter;
+mod man;
 mod names;
 mod output;
 pub mod replay;
@@ -65,6 +67,10 @@ pub enum Command {
     Events(events::Events),
     /// Say what a verdict means, how it comes about and how to mend it
     Explain(explain::Explain),
+    /// Print what a shell completes the words of this program with
+    Completions(completions::Completions),
+    /// Print a manual page
+    Man(man::Man),
     /// A small program to stop
     #[command(hide = true)]
     App(app::App),
@@ -134,6 +140,8 @@ impl Cli {
             Command::Top(top) => top.run(),
             Command::Events(events) => events.run(),
             Command::Explain(explain) => explain.run().map(|()| ExitCode::SUCCESS),
+            Command::Completions(completions) => completions.run().map(|()| ExitCode::SUCCESS),
+            Command::Man(man) => man.run().map(|()| ExitCode::SUCCESS),
             Command::App(_) => unreachable!("it has run above"),
         }
     }
