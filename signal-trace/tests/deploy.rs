@@ -15,9 +15,10 @@ use std::process::Command;
 use std::time::SystemTime;
 
 use serde_json::Value;
+use signal_trace::judge::shutdown::{Cause, KilledBy, Outcome};
 use signal_trace::report::explain::{Alert, Axis, Entry, all, markdown};
-use signal_trace::report::metrics::Settings;
 use signal_trace::report::metrics::format::Format;
+use signal_trace::report::metrics::{KernelEvent, KubeEvent, LossReason, Refused, Settings, Unattributed};
 use support::{at, container, lines, metrics, text, waited_in_vain};
 
 const RUNBOOKS: &str = "deploy/runbooks";
@@ -78,7 +79,30 @@ fn the_reference_of_metrics_is_a_page_of_them() {
         let kind = lines(&page, &format!("# TYPE {name} "))[0].rsplit(' ').next().unwrap();
         writeln!(reference, "| `{name}` | {kind} | {} | {what} |", labels(&page, name)).unwrap();
     }
+    reference += "\n## Label values\n\n| label | of | values |\n|---|---|---|\n";
+    for (label, metric, values) in label_values() {
+        let of = format!("signal_trace_{metric}_total");
+        assert!(labels(&page, &of).split(", ").any(|known| known == label), "{of} has no label {label}");
+        writeln!(reference, "| `{label}` | `{of}` | {} |", values.join(", ")).unwrap();
+    }
+    reference += "\n`workload_type` is the owner's kind in lower case: `deployment`, `statefulset`, `daemonset`, `job`, `cronjob`, \
+                  `pod`, or any other. Where there is no room for another label set (`labelSets`), all four of a workload's \
+                  labels are `_other`. With `podLabel` workloads also have `pod`.\n";
     in_step("docs/metrics.md", &reference);
+}
+
+/// What the labels of closed sets may be: each with a metric that has it.
+fn label_values() -> [(&'static str, &'static str, Vec<&'static str>); 8] {
+    [
+        ("outcome", "shutdowns", Outcome::ALL.map(Outcome::name).to_vec()),
+        ("cause", "shutdowns", Cause::ALL.map(Cause::name).to_vec()),
+        ("by", "processes_killed", KilledBy::ALL.map(KilledBy::name).to_vec()),
+        ("kind", "kernel_events", KernelEvent::ALL.map(KernelEvent::name).to_vec()),
+        ("reason", "kernel_events_lost", LossReason::ALL.map(LossReason::name).to_vec()),
+        ("reason", "unattributed_shutdowns", Unattributed::ALL.map(Unattributed::name).to_vec()),
+        ("result", "kube_events", KubeEvent::ALL.map(KubeEvent::name).to_vec()),
+        ("what", "refused", Refused::ALL.map(Refused::name).to_vec()),
+    ]
 }
 
 #[test]
