@@ -101,6 +101,15 @@ pub(crate) fn inherit(child: u64, parent: Tracked) {
     }
 }
 
+/// Forgets who is init of a container: it has ended, and user space is to say who is next.
+#[inline(always)]
+pub(crate) fn forget_init(root: u64) {
+    if let Some(entry) = TRACKED.get_ptr_mut(root) {
+        // SAFETY: the value stays mapped while the program runs, and whoever reads it meanwhile finds either pid.
+        unsafe { (*entry).init = 0 };
+    }
+}
+
 /// Forgets a cgroup that is gone, and its window: an id is never used again.
 #[inline(always)]
 pub(crate) fn forget(cgroup: u64) {

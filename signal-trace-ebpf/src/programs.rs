@@ -74,6 +74,9 @@ pub(crate) fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
         record.exit_code = task.exit_code();
         record.pending = task.pending();
     });
+    if container.init == task.tgid() {
+        emit::forget_init(container.root);
+    }
     0
 }
 

@@ -3,7 +3,7 @@
 //! One task owns the kernel's programs, the judge and the view of the hierarchy; there is no lock and no channel. It
 //! decides nothing: not what a record means (the judge), not who reads a verdict (the caller).
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,8 +17,8 @@ use crate::confine::{ConfineError, Confined, Extent, confine};
 use crate::containers::Cgroup;
 use crate::containers::path::Forms;
 use crate::containers::scan::{Hierarchy, Unsupported, View};
-use crate::containers::snapshot::{PidNamespace, own_pid_namespace, pid_namespace};
-use crate::event::{CgroupId, Event, EventKind, KernelTime, Pid};
+use crate::containers::snapshot::{PidNamespace, is_ending, own_pid_namespace, pid_namespace};
+use crate::event::{CgroupId, Event, EventKind, KernelTime, Pid, Signal};
 use crate::judge::shutdown::{ContainerFacts, Shutdown};
 use crate::judge::{CgroupChange, Input, Judge, Loss, Output, Spec};
 use crate::kernel::{Kernel, LoadError, Losses, ProgramError, Settings, TableError, Tally, Tracked, boot_time};
@@ -111,6 +111,8 @@ pub struct Daemon {
     rescanned: KernelTime,
     /// The hierarchy is to be read again, once it may be.
     rescan_wanted: bool,
+    /// Stop signals that are not followed, which is said once.
+    unwatched: HashSet<Signal>,
     turned: Duration,
     counters: Counters,
     recorder: Option<Recorder>,
@@ -151,6 +153,7 @@ impl Daemon {
             tallied: KernelTime::default(),
             rescanned: KernelTime::default(),
             rescan_wanted: false,
+            unwatched: HashSet::new(),
             turned: Duration::ZERO,
             counters: Counters::default(),
             recorder,
@@ -216,12 +219,24 @@ impl Daemon {
 
     /// What is configured for a container, or known of its pod, was learnt or changed.
     pub fn configure(&mut self, container: CgroupId, spec: Spec) {
-        if let Some(signal) = spec.stop_signal
-            && let Err(error) = self.kernel.watch_signal(signal)
-        {
-            warn!(%error, %signal, "containers with this stop signal are not followed");
+        if let Some(signal) = spec.stop_signal {
+            self.watch_signal(signal);
         }
         self.tell(Input::Spec(container, spec));
+    }
+
+    /// Has the programs take a signal for a stop signal that is none of the usual.
+    fn watch_signal(&mut self, signal: Signal) {
+        let problem = if signal.is_fault() || signal.is_flood() {
+            "programs get it for other reasons".to_owned()
+        } else if let Err(error) = self.kernel.watch_signal(signal) {
+            error.to_string()
+        } else {
+            return;
+        };
+        if self.unwatched.insert(signal) {
+            warn!(%signal, problem, "containers with this stop signal are not followed");
+        }
     }
 
     /// A cgroup turned out to be no container's: what happens in it is nobody's shutdown.
@@ -409,15 +424,22 @@ impl Daemon {
             self.counters.refused_cgroups += u64::try_from(scan.refused).unwrap_or(u64::MAX);
             warn!(refused = scan.refused, "cgroups beyond the bound are not followed");
         }
+        let missing = self.judge.index().missing_from(&scan.cgroups);
         // What could not be read is not gone.
-        let gone = if scan.refused == 0 { self.judge.index().missing_from(&scan.cgroups) } else { Vec::new() };
-        for gone in gone {
+        for gone in missing.into_iter().filter(|id| scan.refused == 0 || self.is_gone(*id)).collect::<Vec<_>>() {
             self.tell(Input::Cgroup(CgroupChange::Gone(gone)));
         }
         for cgroup in scan.cgroups {
             self.tell(Input::Cgroup(CgroupChange::Present(cgroup)));
         }
         Ok(())
+    }
+
+    /// Whether a container's cgroup is no longer where it was.
+    fn is_gone(&self, id: CgroupId) -> bool {
+        let index = self.judge.index();
+        let parent = index.facts(id).and_then(|facts| facts.cgroup_path.rsplit_once('/')).map(|(parent, _)| parent);
+        parent.is_some_and(|parent| matches!(self.hierarchy.find_child(parent, id), Ok(None)))
     }
 
     /// The kernel made a cgroup: its path is in its parent's folder, if it is still there.
@@ -483,6 +505,10 @@ impl Daemon {
             Output::Track { cgroup, container, init } => {
                 let entry = self.entry(container, init);
                 report_table(self.kernel.track(cgroup, entry));
+                // The programs forget an init that ends, and this one may have ended before they knew it.
+                if init.is_some_and(|init| is_ending(&self.proc, init)) {
+                    report_table(self.kernel.track(cgroup, Tracked { init: 0, ..entry }));
+                }
                 None
             }
             Output::Untrack(cgroup) => {

@@ -136,6 +136,11 @@ impl Signal {
         matches!(self.0, 4..=8 | 11 | 24 | 25 | 31)
     }
 
+    /// Whether programs get it by the thousand, from the kernel or from themselves: CHLD, URG, VTALRM, PROF and IO.
+    pub fn is_flood(self) -> bool {
+        matches!(self.0, 17 | 23 | 26 | 27 | 29)
+    }
+
     /// Whether its default action is to end the process.
     pub fn default_is_fatal(self) -> bool {
         !matches!(self.0, 17..=23 | 28)

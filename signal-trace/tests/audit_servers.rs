@@ -175,6 +175,20 @@ fn one_cluster_that_fails_is_on_the_first_line() {
 }
 
 #[test]
+fn a_number_of_nodes_is_for_one_cluster() {
+    let [one, other] = [(); 2].map(|()| Server::start(shutdowns(json!([sample("cart", "graceful", "5")]))));
+    let ask = |other_name: &str| {
+        let (one, other) = (format!("eu={}", one.url()), format!("{other_name}={}", other.url()));
+        audit(&["--prometheus", &one, "--prometheus", &other, "--nodes", "1"])
+    };
+    let output = ask("us");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(output.stdout.is_empty() && errors(&output).contains("--nodes is for one cluster"), "{}", errors(&output));
+    // Replicas are one; it is not watched.
+    assert_eq!(ask("eu").status.code(), Some(5));
+}
+
+#[test]
 fn what_a_server_warns_of_makes_the_report_incomplete() {
     let body = r#"{"status":"success","warnings":["store gateway is down"],"data":{"resultType":"vector","result":[{"metric":{"workload":"cart"},"value":[1,"3"]}]}}"#;
     let output = audit(&["--prometheus", &Server::always(reply("200 OK", "", body)).url()]);

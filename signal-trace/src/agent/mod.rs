@@ -189,7 +189,8 @@ impl Agent {
                 (Some(writer), Some(tokio::spawn(worker.run())))
             }
         };
-        let log = Log::to(io::stdout()).map_err(AgentError::Log)?;
+        let counter = metrics.clone();
+        let log = Log::to(io::stdout(), move || counter.refused(Refused::Records, 1)).map_err(AgentError::Log)?;
         let teller = Teller { node, scope, rule, metrics, recent, events, log: Box::new(log), mute: false };
         Ok(Self {
             daemon,
@@ -337,10 +338,11 @@ impl Agent {
                     let about = self.names.about(id);
                     if let Some(facts) = &spec.facts
                         && counts(facts, about)
-                        && about.is_none_or(|about| about.settled)
+                        && about.is_none_or(|about| about.settled && about.live)
                         && self.teller.concerns(facts, about)
                     {
-                        self.teller.metrics.container_seen(facts, spec.grace.period, boot_time());
+                        let grace = about.map_or(spec.grace.period, |about| about.grace);
+                        self.teller.metrics.container_seen(facts, grace, boot_time());
                     }
                     self.daemon.configure(id, spec);
                 }

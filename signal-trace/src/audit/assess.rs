@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
 use super::durations::Durations;
@@ -37,8 +38,8 @@ pub fn assess(tallies: &Tallies, policy: &Policy, period: Period, now: Timestamp
     let mut findings = Vec::new();
     for (subject, containers) in by_subject {
         let judged = Judged::new(&subject, &containers, policy, today, &mut used);
-        let report = workload(&subject, &containers, &judged, policy);
-        let before = before(&subject, &containers, policy);
+        let before = before(&subject, &containers, policy, today);
+        let report = workload(&subject, &containers, &judged, before, policy);
         findings.extend(findings_of(&report, &containers, &judged, policy));
         groups.add(&report, before);
         workloads.push(report);
@@ -102,7 +103,13 @@ fn subject(key: &Key) -> Subject {
     }
 }
 
-fn workload(subject: &Subject, containers: &[(&Key, &Tally)], judged: &Judged, policy: &Policy) -> WorkloadReport {
+fn workload(
+    subject: &Subject,
+    containers: &[(&Key, &Tally)],
+    judged: &Judged,
+    before: Shutdowns,
+    policy: &Policy,
+) -> WorkloadReport {
     let mut durations = Durations::default();
     let mut grace = None;
     let mut avoidable = 0.0;
@@ -135,7 +142,7 @@ fn workload(subject: &Subject, containers: &[(&Key, &Tally)], judged: &Judged, p
         avoidable_hours: thousandth(avoidable),
         first_seen: seen.map(|(first, _)| Time(first)),
         last_seen: seen.map(|(_, last)| Time(last)),
-        trend: score::trend(shutdowns, before(subject, containers, policy)),
+        trend: score::trend(shutdowns, before),
         containers: reports,
         recommendations,
     }
@@ -188,11 +195,15 @@ fn spans(durations: &Durations, grace: Option<Duration>) -> Option<DurationsRepo
     Some(DurationsReport { p50: at(0.5)?, p95: at(0.95)?, p99: at(0.99)?, max_below: durations.bound(1.0) })
 }
 
-/// What the shutdowns of the period before were worth by today's rules.
-fn before(subject: &Subject, containers: &[(&Key, &Tally)], policy: &Policy) -> Shutdowns {
+/// What the shutdowns of the period before were worth by today's rules and waivers.
+fn before(subject: &Subject, containers: &[(&Key, &Tally)], policy: &Policy, today: Date) -> Shutdowns {
+    let Subject { cluster, namespace, kind, name } = subject;
     let mut sum = Shutdowns::default();
     for (verdict, count) in containers.iter().flat_map(|(_, tally)| &tally.before) {
-        add(&mut sum, worth(&subject.namespace, *verdict, *count, policy));
+        let shutdowns = worth(namespace, *verdict, *count, policy);
+        let mut waivers = policy.waivers.iter().filter(|waiver| !waiver.has_expired(today));
+        let is_waived = waivers.any(|waiver| waiver.is_for(cluster, namespace, kind, name, *verdict));
+        add(&mut sum, if is_waived { waived(shutdowns) } else { shutdowns });
     }
     sum
 }
@@ -210,6 +221,12 @@ pub(super) fn worth(namespace: &str, verdict: Verdict, count: Count, policy: &Po
         }
     }
     shutdowns
+}
+
+/// With what is bad of them set aside.
+pub(super) fn waived(shutdowns: Shutdowns) -> Shutdowns {
+    let Shutdowns { all, pass, warn, fail, not_counted } = shutdowns;
+    Shutdowns { all, pass, warn: 0, fail: 0, not_counted: not_counted + warn + fail }
 }
 
 fn worst_first(a: &WorkloadReport, b: &WorkloadReport) -> std::cmp::Ordering {

@@ -2,7 +2,7 @@
 
 use jiff::civil::Date;
 
-use super::assess::worth;
+use super::assess::{waived, worth};
 use super::report::{Finding, Level, Shutdowns, Status, Subject, WaiverReport, WorkloadReport};
 use super::score::{add, counted};
 use super::tally::{Key, Tally};
@@ -57,8 +57,7 @@ impl<'p> Judged<'p> {
                     judged.bad.push(Bad { container, verdict: *verdict, shutdowns: bad, worth, waiver });
                     if waiver.is_some() {
                         judged.waived = true;
-                        shutdowns.not_counted += bad;
-                        (shutdowns.warn, shutdowns.fail) = (0, 0);
+                        shutdowns = waived(shutdowns);
                     }
                 }
                 add(&mut judged.shutdowns, shutdowns);
@@ -89,12 +88,12 @@ pub(super) fn findings_of(
     judged: &Judged<'_>,
     policy: &Policy,
 ) -> Vec<Finding> {
-    let worst = match workload.status {
+    let worst = |bad: &Bad<'_>| match workload.status {
         Status::Fail => Level::Fail,
         Status::Warn => Level::Warn,
         // The gravity of what is waived is its own: a reader sees what was accepted.
-        Status::Waived => Level::Fail,
-        Status::Pass | Status::InsufficientData | Status::Skipped => Level::Note,
+        Status::Waived if bad.waiver.is_some() => Level::Fail,
+        Status::Waived | Status::Pass | Status::InsufficientData | Status::Skipped => Level::Note,
     };
     let of = |bad: &Bad<'_>| {
         let own = if bad.worth == Compliance::Fail { Level::Fail } else { Level::Warn };
@@ -104,7 +103,7 @@ pub(super) fn findings_of(
         Finding {
             id: id(subject, &[&bad.container, outcome.name(), cause.name()]),
             rule: rule.to_owned(),
-            level: own.max(worst),
+            level: own.max(worst(bad)),
             subject: subject.clone(),
             container: bad.container.clone(),
             team: policy.team(&subject.namespace).map(str::to_owned),

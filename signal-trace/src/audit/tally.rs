@@ -9,7 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::durations::Durations;
-use crate::judge::shutdown::Verdict;
+use crate::judge::shutdown::{GraceSource, Verdict};
 
 /// A container of a workload in a cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -55,6 +55,8 @@ pub struct Tally {
     pub durations: Durations,
     /// The configured grace as it was last seen.
     pub grace: Option<Duration>,
+    /// In records alone: from which source, and when.
+    pub grace_from: Option<(GraceSource, Timestamp)>,
     /// Waited, and could not help.
     pub avoidable: Duration,
     /// The first shutdown of the period.
@@ -128,6 +130,15 @@ impl Tally {
         count(&mut self.before, verdict, helpers);
     }
 
+    /// The grace of one more shutdown: of the best source's the latest stays.
+    pub fn grace_read(&mut self, grace: Duration, source: GraceSource, time: Timestamp) {
+        let weight = |(source, time): (GraceSource, Timestamp)| (trust(source), time);
+        if self.grace_from.is_none_or(|known| weight((source, time)) >= weight(known)) {
+            self.grace = Some(grace);
+            self.grace_from = Some((source, time));
+        }
+    }
+
     /// The period has a shutdown at that time.
     pub fn seen_at(&mut self, time: Timestamp) {
         self.first = Some(self.first.map_or(time, |first| first.min(time)));
@@ -155,6 +166,19 @@ impl Tally {
             self.seen_at(time);
         }
         self.said.extend(other.said);
+    }
+}
+
+/// How much a source tells of what is configured: a deletion may ask for another grace, and the rest are for one stop.
+fn trust(source: GraceSource) -> u8 {
+    match source {
+        GraceSource::Spec => 2,
+        GraceSource::Deletion => 1,
+        GraceSource::Probe
+        | GraceSource::Floor
+        | GraceSource::Flag
+        | GraceSource::RuntimeDefault
+        | GraceSource::Unknown => 0,
     }
 }
 

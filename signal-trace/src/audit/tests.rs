@@ -1,6 +1,8 @@
 //! The audit as a whole: what was counted goes in, what is said of it comes out.
 
-use super::fixtures::{CHILDREN, GRACEFUL, STUCK, UNKNOWN, key, now, period, policy, put, report, tallies};
+use super::fixtures::{
+    CHILDREN, GRACEFUL, NOT_FORWARDED, STUCK, UNKNOWN, key, now, period, policy, put, report, tallies,
+};
 use super::report::{Finding, Grade, Level, Report, Status, WorkloadReport};
 use super::tally::{Tallies, Watched};
 use super::{assess, baseline};
@@ -87,6 +89,22 @@ fn a_waived_finding_fails_nothing_until_its_day() {
 }
 
 #[test]
+fn what_is_tolerated_beside_what_is_waived_is_a_note() {
+    let mut tallies = Tallies::default();
+    let cart = key("", "shop", "deployment", "cart");
+    for (verdict, times) in [(GRACEFUL, 18), (STUCK, 5), (NOT_FORWARDED, 1), (CHILDREN, 1)] {
+        put(&mut tallies, &cart, verdict, times, 1.0);
+    }
+    let rules = "tolerate: {fail: 0.1, warn: 0.1}\n\
+                 waivers: [{namespace: shop, workload: cart, verdict: stuck, owner: o, reason: r, expires: 2026-11-22}]";
+    let report = judged(&tallies, rules);
+    assert_eq!(workload(&report, "cart").status, Status::Waived);
+    let level = |rule| (finding(&report, rule).level, finding(&report, rule).waiver.is_some());
+    assert_eq!(level("stuck"), (Level::Fail, true));
+    assert_eq!((level("not_forwarded"), level("not_awaited")), ((Level::Note, false), (Level::Note, false)));
+}
+
+#[test]
 fn an_expired_waiver_is_a_finding_and_one_for_nothing_a_note() {
     let report = report();
     let expired = finding(&report, "expired_waiver");
@@ -149,6 +167,23 @@ fn a_trend_is_against_the_period_before() {
     let cart = workload(&report, "cart").trend.unwrap();
     assert_eq!((cart.counted_before, cart.graceful_before, cart.change), (4, 1.0, -85.7));
     assert_eq!(workload(&report, "web").trend, None);
+}
+
+#[test]
+fn a_waiver_holds_for_the_period_before_too() {
+    let mut tallies = Tallies::default();
+    let cart = key("", "shop", "deployment", "cart");
+    put(&mut tallies, &cart, GRACEFUL, 9, 1.0);
+    put(&mut tallies, &cart, STUCK, 1, 30.0);
+    let tally = tallies.containers.entry(cart).or_default();
+    tally.before = tally.verdicts.clone();
+    for (expires, graceful) in [("2026-11-22", 1.0), ("2026-11-21", 0.9)] {
+        let waiver = "namespace: shop, workload: cart, verdict: stuck, owner: o, reason: r";
+        let report = judged(&tallies, &format!("waivers: [{{{waiver}, expires: {expires}}}]"));
+        for trend in [report.trend, workload(&report, "cart").trend] {
+            assert_eq!(trend.map(|trend| (trend.graceful_before, trend.change)), Some((graceful, 0.0)), "{expires}");
+        }
+    }
 }
 
 #[test]

@@ -149,8 +149,8 @@ impl Audit {
         }
         if !self.records.is_empty() {
             self.read_records(&policy, window, &mut tallies)?;
-            self.set_nodes(&mut tallies)?;
         }
+        self.set_nodes(&mut tallies)?;
         tallies.gaps.sort();
 
         let period = Period { from: window.from.map(Time), to: window.to.map(Time) };

@@ -29,7 +29,10 @@ impl Completions {
         // Some shells would be told of what is hidden.
         let program = Cli::command();
         let visible = program.get_subcommands().filter(|command| !command.is_hide_set()).cloned();
-        let mut shown = Command::new("signal-trace").args(program.get_arguments().cloned()).subcommands(visible);
+        let mut shown = Command::new("signal-trace")
+            .version(env!("CARGO_PKG_VERSION"))
+            .args(program.get_arguments().cloned())
+            .subcommands(visible);
         let mut script = Vec::new();
         clap_complete::generate(self.shell, &mut shown, "signal-trace", &mut script);
         script
@@ -49,7 +52,7 @@ mod tests {
             for name in ["watch", "check", "agent", "audit", "doctor", "explain", "replay", "top", "events"] {
                 assert!(script.contains(name), "{shell}: {name}");
             }
-            assert!(!script.contains("A small program to stop"), "{shell}");
+            assert!(script.contains("version") && !script.contains("A small program to stop"), "{shell}");
         }
     }
 }

@@ -55,6 +55,15 @@ pub fn own_pid_namespace(proc: &Path) -> io::Result<PidNamespace> {
     namespace(&proc.join("self"))
 }
 
+/// Whether the end of `pid` may have been told already; not where that cannot be read.
+pub fn is_ending(proc: &Path, pid: Pid) -> bool {
+    let stat = Directory::open(CWD, &proc.join(pid.0.to_string())).and_then(|process| read(&process, "stat"));
+    match stat {
+        Ok(stat) => Stat::parse(&stat).is_some_and(|stat| stat.is_ending()),
+        Err(error) => is_gone(&error),
+    }
+}
+
 fn namespace(process: &Path) -> io::Result<PidNamespace> {
     let found = std::fs::metadata(process.join("ns/pid"))?;
     let device = rustix::fs::major(found.dev()) << 20 | rustix::fs::minor(found.dev());
@@ -221,9 +230,13 @@ struct Stat {
     comm: Comm,
     state: u8,
     parent: Pid,
+    flags: u32,
     threads: u32,
     start: StartTick,
 }
+
+/// `PF_EXITING` (include/linux/sched.h), set before `sched_process_exit` fires.
+const EXITING: u32 = 0x4;
 
 impl Stat {
     /// The name is in parentheses and may hold any byte, these included: it ends at the last one, for only numbers
@@ -239,6 +252,7 @@ impl Stat {
             comm,
             state,
             parent: Pid(number(fields.get(4 - 3)?)?),
+            flags: number(fields.get(9 - 3)?)?,
             threads: number(fields.get(20 - 3)?)?,
             start: StartTick(number(fields.get(22 - 3)?)?),
         })
@@ -247,6 +261,11 @@ impl Stat {
     /// A zombie, and not one of a first thread that ended before its process.
     fn has_ended(&self) -> bool {
         matches!(self.state, b'X' | b'x') || self.state == b'Z' && self.threads <= 1
+    }
+
+    /// Its last thread is on its way out, or it has ended.
+    fn is_ending(&self) -> bool {
+        self.has_ended() || self.flags & EXITING != 0 && self.threads <= 1
     }
 }
 
@@ -336,8 +355,14 @@ mod tests {
     fn a_process_is_read_whatever_its_name_is() {
         for comm in [&b"sh"[..], b"a b", b"a) S 1 (", b"x\n1 (y) R 1", b"\xff\xfe", b"", b") Z 0"] {
             let parsed = Stat::parse(&stat(comm, 'S', 42, 3, 987_654)).unwrap();
-            let expected =
-                Stat { comm: Comm::new(comm), state: b'S', parent: Pid(42), threads: 3, start: StartTick(987_654) };
+            let expected = Stat {
+                comm: Comm::new(comm),
+                state: b'S',
+                parent: Pid(42),
+                flags: 0x40_0100,
+                threads: 3,
+                start: StartTick(987_654),
+            };
             assert_eq!(parsed, expected, "{comm:?}");
         }
         for wrong in
@@ -383,6 +408,19 @@ mod tests {
         assert_eq!(look.snapshot.processes[0], init);
         let deeper = look.snapshot.processes[2];
         assert_eq!((deeper.cgroup, deeper.ns_pid, deeper.level), (below.id, Pid(1), 2));
+    }
+
+    #[test]
+    fn whoever_is_past_the_start_of_its_exit_is_ending() {
+        let host = Host::new();
+        let exiting =
+            |threads| String::from_utf8(stat(b"sh", 'R', 1, threads, 5)).unwrap().replace("4194560", "4194564");
+        host.process(10, exiting(1).as_bytes(), "10");
+        host.process(11, exiting(2).as_bytes(), "11");
+        host.process(12, &stat(b"zombie", 'Z', 1, 1, 5), "12");
+        host.process(13, &stat(b"sh", 'S', 1, 1, 5), "13");
+        let ending: Vec<_> = (10..15).filter(|pid| is_ending(&host.proc(), Pid(*pid))).collect();
+        assert_eq!(ending, [10, 12, 14], "a thread of 11 lives on; 14 is gone");
     }
 
     #[test]

@@ -4,34 +4,8 @@
 //! chosen: a name only picks between sentences and is printed by whoever escapes.
 
 use crate::event::{Comm, ExitStatus, Signal};
+use crate::judge::program::{Kind, kind};
 use crate::judge::shutdown::{Cause, Confidence, InitDisposition, Outcome, Shutdown, Step, StepKind};
-
-/// What init is, as far as its name tells.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Shell,
-    PackageManager,
-    InitHelper,
-    Uwsgi,
-    Other,
-}
-
-fn kind(comm: &Comm) -> Kind {
-    let name = comm.to_text();
-    match &*name {
-        "sh" | "bash" | "dash" | "ash" | "busybox" | "zsh" | "ksh" => Kind::Shell,
-        "tini" | "dumb-init" | "docker-init" | "catatonit" | "s6-svscan" | "runsvdir" => Kind::InitHelper,
-        "uwsgi" => Kind::Uwsgi,
-        _ if name.ends_with(".sh") => Kind::Shell,
-        _ if name.starts_with("npm") || name.starts_with("yarn") || name.starts_with("npx") => Kind::PackageManager,
-        _ => Kind::Other,
-    }
-}
-
-/// Whether a program of that name hands signals on by sending them, or not at all.
-pub(super) fn is_shell(comm: &Comm) -> bool {
-    matches!(kind(comm), Kind::Shell | Kind::PackageManager | Kind::InitHelper)
-}
 
 /// One sentence, short enough to read aloud; empty where there is nothing to change.
 pub(super) fn advice(shutdown: &Shutdown) -> String {

@@ -15,7 +15,7 @@ use crate::judge::shutdown::{
     Cause, ContainerFacts, Counts, Finding, KilledBy, Missed, Outcome, Shutdown, Trigger, Verdict, Where,
 };
 use crate::judge::verdict::{self, Case};
-use crate::judge::window::{Fate, Phase, UNKNOWN_GRACE, Window};
+use crate::judge::window::{Fate, Phase, Window};
 use crate::judge::{Loss, Output, Past, Spec, advice};
 
 /// Without a configured grace: a SIGKILL this soon after the tracer came may have had its stop signal before.
@@ -24,8 +24,14 @@ const UNSEEN_STOP: Duration = Duration::from_secs(600);
 /// With one: who enforces it, and was away meanwhile, does so this much later.
 const RUNTIME_AWAY: Duration = Duration::from_secs(30);
 
+/// A SIGKILL this soon after a stop was given up may be the late end of its grace.
+const GIVEN_UP: Duration = Duration::from_secs(3600);
+
 /// When a deletion was asked for is known to the second.
 const DELETION_TOLERANCE: Duration = Duration::from_secs(1);
+
+/// What it may take until the news of a deletion is here.
+const DELETION_NEWS: Duration = Duration::from_secs(4);
 
 /// What it may take until the kernel has closed a window after it was asked to.
 const CLOSING_TAKES: Duration = Duration::from_millis(10);
@@ -76,7 +82,7 @@ pub(super) struct Container {
     init_stale: bool,
     /// When the last look at `/proc` began.
     looked: KernelTime,
-    /// Whom a stop signal was sent to, and when, that nobody enforced within the time he had.
+    /// Whom a stop signal was sent to that nobody enforced, and when that was given up.
     unenforced: Option<(ProcessKey, KernelTime)>,
     /// When the last init ended that was no stage of the runtime's.
     init_ended: StartTick,
@@ -134,7 +140,7 @@ impl Container {
         let opened = self.window.as_ref().map(|window| window.evidence.opened);
         // What a session sent before the deletion is another matter.
         let terminating_then =
-            self.spec.terminating_since.zip(opened).is_some_and(|(since, at)| since <= at.after(DELETION_TOLERANCE));
+            self.spec.terminating_since.zip(opened).is_some_and(|(since, at)| since <= at.after(DELETION_NEWS));
         let stopped_before = opened.is_some_and(|opened| self.may_be_stopped_before(opened));
         if let Some(window) = &mut self.window {
             window.evidence.lost |= window.evidence.stop.is_none() && stopped_before;
@@ -231,7 +237,7 @@ impl Container {
         let possible = self.spec.stop_signal.is_none() && event.signal.is_terminating();
         if !may_start {
             if let Some(window) = self.window.as_mut().filter(|_| from_outside && (certain || possible)) {
-                window.stopped_again(time, event.signal);
+                window.stopped_again(time, event.signal, certain);
             }
             return;
         }
@@ -265,13 +271,15 @@ impl Container {
         if !init.unkillable && self.stale {
             return;
         }
+        // Who outlived the init that ran the container is a session, say, and is swept up.
+        if stop.is_none() && init.key.start < self.init_ended {
+            return;
+        }
         let mut evidence = Evidence::open(time, stop, init, &self.processes);
         // Without a stop signal it matters whether one could have come before anybody looked.
-        let unenforced =
-            self.unenforced.is_some_and(|(stopped, at)| stopped == init.key && time.since(at) <= UNKNOWN_GRACE);
-        let before = past == Past::Unknown || unenforced || self.may_be_stopped_before(time);
-        // Who outlived the init that ran the container may be a session that is swept up.
-        let stop_unseen = stop.is_none() && (before || init.key.start < self.init_ended);
+        let unenforced = self.unenforced.is_some_and(|(stopped, at)| stopped == init.key && time.since(at) <= GIVEN_UP);
+        let stopped_before = past == Past::Unknown || unenforced || self.may_be_stopped_before(time);
+        let stop_unseen = stop.is_none() && stopped_before;
         evidence.lost = stop_unseen || self.stale || self.strayed || time <= self.lost_until;
         evidence.lost |= self.processes.has_holes(init.key);
         self.window = Some(make(evidence));
@@ -405,7 +413,7 @@ impl Container {
         let fate = self.window.as_ref().map_or(Fate::Stands, Window::expired);
         let dropped = self.window.as_ref().filter(|_| fate == Fate::Dropped);
         if let Some(window) = dropped.filter(|window| !matches!(window.phase, Phase::Candidate(_))) {
-            self.unenforced = Some((window.evidence.init_key, window.stopped));
+            self.unenforced = Some((window.evidence.init_key, window.deadline()));
         }
         self.follow(fate, out);
     }

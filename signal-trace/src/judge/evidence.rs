@@ -349,7 +349,9 @@ impl Evidence {
             return;
         }
         self.ended = self.ended.max(time);
-        let again = target == self.init_key && time > self.opened && event.result == Generated::Delivered;
+        // One that is pending swallows the next, unless that has a queue of its own: a real-time signal, or a thread's.
+        let swallows = event.to_group && event.signal.number() < 32;
+        let again = target == self.init_key && time > self.opened && event.result == Generated::Delivered && swallows;
         self.stop_read |= again && self.stop.is_some_and(|s| s.signal == event.signal);
         self.step(
             time,

@@ -8,6 +8,7 @@ mod advice;
 mod container;
 mod evidence;
 mod processes;
+mod program;
 pub mod shutdown;
 mod verdict;
 mod window;

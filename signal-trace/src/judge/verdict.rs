@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use crate::event::{ExitStatus, Handler, KernelTime, Mask, Signal};
-use crate::judge::advice;
 use crate::judge::evidence::{Evidence, Member, Party, bit};
+use crate::judge::program::tells_by_signals;
 use crate::judge::shutdown::{Cause, Confidence, Grace, InitDisposition, KilledBy, Outcome, Verdict, Where};
 
 /// A kill this soon after the stop signal is no grace period, unless it was configured that short.
@@ -284,7 +284,8 @@ fn took_no_notice(e: &Evidence) -> bool {
         || matches!(init_disposition(e), InitDisposition::Unread | InitDisposition::Reraised)
 }
 
-/// Nothing was lost, it is clear which signal was the stop, and no untold child was killed late by its own parent, who may have had other means to tell it.
+/// Nothing was lost, and it is clear which signal was the stop. No untold child was killed late by its own parent, who may
+/// have had other means to tell it.
 fn way_seen(e: &Evidence) -> bool {
     let late_kill = |m: &Member| {
         !m.party.got_signal()
@@ -296,10 +297,10 @@ fn way_seen(e: &Evidence) -> bool {
     whole(e) && !e.stop_unclear && !e.members().any(late_kill)
 }
 
-/// Init took the signal and sent nobody any, and is no shell: it may tell its workers over a pipe, and wait for the last.
+/// Init took the signal and sent nobody any: it may tell its workers over a pipe, and wait for the last.
 fn tells_by_other_means(e: &Evidence) -> bool {
     matches!(init_disposition(e), InitDisposition::Handled | InitDisposition::Waited)
-        && !advice::is_shell(&e.init.named.comm)
+        && !tells_by_signals(&e.init.named.comm)
         && e.members().all(|m| !m.party.got_signal())
 }
 

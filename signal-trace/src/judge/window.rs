@@ -13,7 +13,7 @@ const PROVISIONAL: Duration = Duration::from_secs(60);
 /// A stop signal from an exec session waits this long for its pod to be found terminating.
 const CANDIDATE: Duration = Duration::from_secs(10);
 /// An unknown grace is at most this; runtimes can be told to wait for ever.
-pub(super) const UNKNOWN_GRACE: Duration = Duration::from_secs(3600);
+const UNKNOWN_GRACE: Duration = Duration::from_secs(3600);
 /// What a kill may take beyond the grace, on a node under pressure.
 const LATE: Duration = Duration::from_secs(120);
 /// After init is gone, the rest is killed at once, or by the runtime soon: longer is left behind alive.
@@ -38,7 +38,7 @@ pub(super) struct Window {
     /// Where it stands.
     pub(super) phase: Phase,
     /// The last stop signal from outside: a runtime that is started again begins its grace anew.
-    pub(super) stopped: KernelTime,
+    stopped: KernelTime,
     /// The longest grace that was known: who enforces one may not hear of a shorter one.
     grace: Option<Duration>,
     /// What it saw.
@@ -71,16 +71,26 @@ impl Window {
     /// It is a shutdown after all.
     pub(super) fn confirm(&mut self, grace: Option<Duration>) {
         self.grace = self.grace.max(grace);
-        self.phase = Phase::Open(self.stopped.after(self.grace.unwrap_or(UNKNOWN_GRACE) + LATE));
+        self.phase = Phase::Open(self.stopped.after(self.bound()));
     }
 
-    /// Another stop signal came from outside.
-    pub(super) fn stopped_again(&mut self, at: KernelTime, signal: Signal) {
-        if matches!(self.phase, Phase::Open(_)) {
-            self.evidence.stop_unclear |= self.evidence.stop.is_some_and(|s| s.by_session && s.signal != signal);
+    /// Another signal that stops came from outside. A runtime that was started again begins the grace anew, once; what
+    /// comes later still is no part of this stop.
+    pub(super) fn stopped_again(&mut self, at: KernelTime, signal: Signal, certain: bool) {
+        if !matches!(self.phase, Phase::Open(_)) {
+            return;
+        }
+        let opening = self.evidence.stop;
+        self.evidence.stop_unclear |= opening.is_some_and(|s| s.by_session && s.signal != signal);
+        let repeated = certain || opening.is_some_and(|s| s.signal == signal);
+        if repeated && at <= self.evidence.opened.after(self.bound()) {
             self.stopped = at;
             self.confirm(None);
         }
+    }
+
+    fn bound(&self) -> Duration {
+        self.grace.unwrap_or(UNKNOWN_GRACE) + LATE
     }
 
     /// Init ended. A candidate was never a shutdown: the container ended by itself.

@@ -28,9 +28,24 @@ const GRACE_TOLERANCE: Duration = Duration::from_secs(1);
 /// time says that it came seconds late. Being early by up to a second then is the lesser evil: too long a hook is shown
 /// to be a second longer, where too short a hook would leave the blame with the program.
 pub fn asked_for(deletion: Deletion, now: Moment) -> KernelTime {
-    let asked = deletion.timestamp.saturating_sub(i64::from(deletion.grace_seconds.unwrap_or(0)));
-    let written = jiff::Timestamp::from_second(asked).map_or(now.kernel, |asked| now.kernel_time_of(asked));
+    let written = written(deletion, now);
     if now.kernel <= written.after(WRITTEN_PRECISION + LATE_NEWS) { now.kernel } else { written }
+}
+
+/// The earlier of the clues: it was asked for at most [`WRITTEN_PRECISION`] after that.
+fn written(deletion: Deletion, now: Moment) -> KernelTime {
+    let asked = deletion.timestamp.saturating_sub(i64::from(deletion.grace_seconds.unwrap_or(0)));
+    jiff::Timestamp::from_second(asked).map_or(now.kernel, |asked| now.kernel_time_of(asked))
+}
+
+/// The latest instant at which a deletion can have been asked for, from news that came `now`: for the order of events.
+pub fn asked_by(deletion: Deletion, now: Moment) -> KernelTime {
+    written(deletion, now).after(WRITTEN_PRECISION).min(now.kernel)
+}
+
+/// What is configured for every stop that nothing overrides.
+pub fn configured_grace(pod: &PodRecord) -> Grace {
+    floored(pod.grace_seconds, GraceSource::Spec)
 }
 
 /// The deletion that is in force after a new record, given the one before.
@@ -97,7 +112,7 @@ pub struct Stop {
 
 /// The grace that was in force for a stop.
 pub fn grace(pod: &PodRecord, container: &ContainerRecord, stop: Stop) -> Grace {
-    let spec = floored(pod.grace_seconds, GraceSource::Spec);
+    let spec = configured_grace(pod);
     if let Some(deletion) = stop.deletion {
         // The kubelet no longer hears of a deletion that is forced while the grace of another runs.
         return unless_outlived(floored(deletion.grace_seconds, GraceSource::Deletion), spec, stop.killed_after);
@@ -123,7 +138,7 @@ pub fn longest_grace(pod: &PodRecord, container: &ContainerRecord, deletion: Opt
     if let Some(deletion) = deletion {
         return floored(deletion.grace_seconds, GraceSource::Deletion);
     }
-    let spec = floored(pod.grace_seconds, GraceSource::Spec);
+    let spec = configured_grace(pod);
     let probes = [container.liveness, container.startup].into_iter().filter_map(own_grace);
     probes.fold(spec, |longest, probe| if probe.period > longest.period { probe } else { longest })
 }

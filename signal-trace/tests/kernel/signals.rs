@@ -326,6 +326,37 @@ fn what_stops_nothing_is_not_recorded_and_what_is_not_init_opens_nothing() {
 }
 
 #[test]
+fn until_it_is_said_who_comes_after_an_init_anybody_may_be_it() {
+    let container = Cgroup::new();
+    let mut stage = Actor::start(c"stage", &container, SAME_NAMESPACE, |stage| {
+        stage.ready();
+        stage.wait();
+        0
+    });
+    let next = Actor::start(c"next", &container, SAME_NAMESPACE, |stage| {
+        stage.ignore(Signal::TERM);
+        stage.ready();
+        stage.sleep()
+    });
+    let entry = Tracked { root: container.id().0, init: stage.pid().0, ..Tracked::default() };
+    let mut story = Story::with(&container, entry);
+    story.cast(stage.pid(), "stage");
+    story.cast(next.pid(), "next");
+    next.signal(Signal::TERM);
+    assert!(!Recorder::shared().kernel().is_open(container.id()).unwrap(), "another is init");
+    stage.cue();
+    stage.wait();
+    story.until("exit stage 0");
+    assert_eq!(Recorder::shared().kernel().tracked(container.id()).unwrap(), Some(Tracked { init: 0, ..entry }));
+    next.signal(Signal::TERM);
+    assert!(Recorder::shared().kernel().is_open(container.id()).unwrap());
+    assert_eq!(
+        story.until("sigterm outside > next ignored ignore"),
+        ["exit stage 0", "sigterm outside > next ignored ignore"]
+    );
+}
+
+#[test]
 fn a_signal_that_is_watched_opens_a_window_but_only_from_outside() {
     let container = Cgroup::new();
     let mut story = Story::of(&container).births(&["init", "child"]);

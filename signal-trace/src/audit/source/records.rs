@@ -125,7 +125,7 @@ impl<'p> Records<'p> {
             self.counts.copies += 1;
             return;
         }
-        if self.nodes.len() < NODES {
+        if within == Within::Period && self.nodes.len() < NODES {
             self.nodes.insert((cluster.to_owned(), record.node.clone()));
         }
         let key = key(cluster, record);
@@ -142,13 +142,12 @@ impl<'p> Records<'p> {
             return;
         }
         tally.count(verdict, helpers);
-        let is_latest = tally.last.is_none_or(|last| record.time.0 >= last);
         tally.seen_at(record.time.0);
         if let Some(seconds) = record.stop_to_exit_seconds {
             tally.durations.add(seconds.duration());
         }
-        if let Some(seconds) = record.grace.seconds.filter(|_| is_latest) {
-            tally.grace = Some(seconds.duration());
+        if let Some(seconds) = record.grace.seconds {
+            tally.grace_read(seconds.duration(), record.grace.source.0, record.time.0);
         }
         let avoidable = record.avoidable_wait_seconds.map(Seconds::duration).unwrap_or_default();
         tally.avoidable = tally.avoidable.saturating_add(avoidable);
@@ -272,4 +271,73 @@ fn next_line(stream: &mut dyn BufRead, line: &mut Vec<u8>) -> io::Result<Read1> 
         }
     }
     Ok(Read1::TooLong)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::judge::shutdown::GraceSource::{self, Deletion, Flag, Floor, Probe, Spec};
+    use crate::report::json::{GraceRecord, Name, Time, write_line};
+
+    fn record_at(time: Timestamp) -> Record {
+        Record { time: Time(time), ..read_line(RECORD).unwrap() }
+    }
+
+    #[test]
+    fn a_node_of_the_period_before_is_not_watched_now() {
+        let at = |text: &str| text.parse().unwrap();
+        let window = Window { from: Some(at("2026-11-22T10:00:00Z")), to: Some(at("2026-11-22T12:00:00Z")) };
+        let mut log: Vec<u8> = Vec::new();
+        for (node, time) in [("gone", "2026-11-22T09:00:00Z"), ("there", "2026-11-22T11:00:00Z")] {
+            write_line(&mut log, &Record { node: node.to_owned(), ..record_at(at(time)) }).unwrap();
+        }
+        let (policy, mut tallies) = (Policy::default(), Tallies::default());
+        let mut records = Records::new(&policy, window);
+        records.read("", "log", &mut &*log, &mut tallies);
+        assert_eq!(records.counts(), Counts { records: 2, ..Counts::default() });
+        assert_eq!(tallies.watched[""].agents, Some(1));
+    }
+
+    #[test]
+    fn the_grace_is_the_latest_of_the_best_source() {
+        let begin: Timestamp = "2026-11-22T10:00:00Z".parse().unwrap();
+        for (graces, expected) in [
+            (&[(30, Spec), (2, Floor)][..], 30),
+            (&[(2, Floor), (30, Spec), (5, Deletion)], 30),
+            (&[(45, Deletion), (30, Deletion), (10, Probe)], 30),
+            (&[(30, Spec), (60, Spec), (2, Floor)], 60),
+            (&[(10, Flag), (20, Flag)], 20),
+        ] {
+            let record = |(minute, (seconds, source)): (u64, &(u64, GraceSource))| {
+                let seconds = Some(Duration::from_secs(*seconds).into());
+                let grace = GraceRecord { seconds, source: Name(*source) };
+                Record { grace, ..record_at(begin + Duration::from_mins(minute)) }
+            };
+            let records: Vec<Record> = (0..).zip(graces).map(record).collect();
+            let policy = Policy::default();
+            // Files are read in any order.
+            for order in [records.iter().collect::<Vec<_>>(), records.iter().rev().collect()] {
+                let (mut reader, mut containers) = (Records::new(&policy, Window::default()), BTreeMap::new());
+                for record in order {
+                    reader.take("", record, &mut containers);
+                }
+                let found: Vec<_> = containers.values().map(|tally| tally.grace).collect();
+                assert_eq!(found, [Some(Duration::from_secs(expected))], "{graces:?}");
+            }
+        }
+    }
+
+    const RECORD: &str = r#"{"schema":"signal-trace.dev/shutdown/v1","time":"2026-11-22T10:00:00.000000Z","node":"worker-1",
+"container":{"id":"c","name":"app","runtime":"containerd","image":null,"cgroup":"/kubepods/c","cgroup_id":7},
+"pod":{"namespace":"shop","name":"cart-7d9f-x2k","uid":"u","revision":null,"workload":{"kind":"Deployment","name":"cart"}},
+"outcome":"graceful","cause":"none","confidence":"proven","trigger":"delete","stop_signal":"SIGTERM",
+"init_disposition":"handled","grace":{"seconds":30.0,"source":"spec"},"prestop_seconds":null,"stop_to_kill_seconds":null,
+"stop_to_exit_seconds":0.5,"kill_to_exit_seconds":null,"avoidable_wait_seconds":null,
+"init":{"pid":27063,"ns_pid":1,"comm":"cart"},"exit":{"code":0,"signal":null},
+"processes":{"at_stop":0,"leaves":0,"told":0,"killed":0},"killed_by":null,"missed":[],"findings":[],"advice":"",
+"timeline":[],"timeline_cut":0}"#;
 }

@@ -83,6 +83,8 @@ struct Pod {
     deletion: Option<Deletion>,
     /// When its deletion was asked for; none also where it went unseen.
     terminating_since: Option<KernelTime>,
+    /// The same, as late as it can be: that was before what came later.
+    asked_by: Option<KernelTime>,
     /// When the record came.
     updated: KernelTime,
     /// When its object was found gone.
@@ -158,13 +160,16 @@ impl Attribution {
         let known = before.as_ref().and_then(|pod| pod.terminating_since);
         let deletion = termination::deletion_in_force(before.as_ref().and_then(|pod| pod.deletion), &record);
         let terminating_since = known.or_else(|| deletion.map(|d| termination::asked_for(d, now)));
+        let asked_by = before.as_ref().and_then(|pod| pod.asked_by);
+        let asked_by = asked_by.or_else(|| deletion.map(|d| termination::asked_by(d, now)));
         if let Some(hash) = &record.static_hash {
             self.static_pods.insert(hash.clone(), Arc::clone(&uid));
         }
         let workload = before.and_then(|pod| pod.workload);
         let asked = asked.filter(|_| !ask).unwrap_or(now.kernel);
         let (updated, complained) = (now.kernel, complained || !record.faults.is_empty());
-        let pod = Pod { record, workload, asked, deletion, terminating_since, updated, gone: None, complained };
+        let pod =
+            Pod { record, workload, asked, deletion, terminating_since, asked_by, updated, gone: None, complained };
         self.pods.insert(Arc::clone(&uid), Box::new(pod));
         self.refresh(&uid, out);
     }

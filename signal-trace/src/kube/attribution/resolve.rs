@@ -60,6 +60,10 @@ pub struct About<'a> {
     pub selected: bool,
     /// The workload that it is said to be of is the last word: nobody is being asked what that one belongs to.
     pub settled: bool,
+    /// Its cgroup is there.
+    pub live: bool,
+    /// What the pod's spec says of its grace period.
+    pub grace: Option<Duration>,
 }
 
 impl Attribution {
@@ -121,7 +125,8 @@ impl Attribution {
         let kind = tracked.container(pod).map_or(Kind::Main, |c| c.kind);
         let record = &pod.record;
         let settled = !pod.awaits_owner();
-        Some(About { annotations: &record.annotations, kind, selected: record.selected, settled })
+        let (live, grace) = (tracked.gone.is_none(), termination::configured_grace(record).period);
+        Some(About { annotations: &record.annotations, kind, selected: record.selected, settled, live, grace })
     }
 
     fn resolve_named(&self, tracked: &Tracked, name: &str, shutdown: &Shutdown, now: KernelTime) -> Resolution {
@@ -205,7 +210,8 @@ fn trigger(tracked: &Tracked, pod: &Pod, shutdown: &Shutdown) -> Option<Trigger>
 /// The deletion that the stop followed: since when, and what the record says of it.
 fn deletion_before(pod: &Pod, shutdown: &Shutdown) -> Option<(KernelTime, Option<Deletion>)> {
     let since = pod.terminating_since?;
-    (since <= shutdown.opened.after(ORDER)).then_some((since, pod.deletion))
+    let asked_by = pod.asked_by.map_or(since, |asked_by| asked_by.min(since));
+    (asked_by <= shutdown.opened.after(ORDER)).then_some((since, pod.deletion))
 }
 
 /// The container runs on a kernel of its own, and what ended here is what runs that kernel.

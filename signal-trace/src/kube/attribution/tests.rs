@@ -454,6 +454,26 @@ fn what_is_never_told_is_unknown_and_not_guessed() {
 }
 
 #[test]
+fn a_deletion_whose_news_is_late_is_the_reason_all_the_same() {
+    let mut world = World::settled();
+    // Asked for at 100, stopped at 100.2; the watch was being made anew.
+    world.applied(102.6, cart_with(&deletion(100, 30)));
+    let (_, shutdown) = world.app(100.2, 2.0, 103.0);
+    assert_eq!(shutdown.trigger, Trigger::Delete);
+    assert_eq!(shutdown.grace, seconds(30, GraceSource::Deletion));
+    assert_eq!(shutdown.prestop, Some(Duration::ZERO));
+}
+
+#[test]
+fn what_is_gone_is_not_seen_again_whatever_is_said_of_its_pod() {
+    let mut world = World::settled();
+    assert!(world.index.about(CgroupId(APP)).unwrap().live);
+    world.index.container_gone(CgroupId(APP), moment(50.0));
+    world.deleted(60.0, cart_with(&deletion(60, 4)));
+    assert!(!world.index.about(CgroupId(APP)).unwrap().live);
+}
+
+#[test]
 fn a_deletion_that_comes_after_the_stop_is_not_its_reason() {
     let mut world = World::settled();
     world.applied(55.0, with(&[&deletion(55, 30)]));

@@ -287,6 +287,10 @@ pub(super) mod tests {
         notice
     }
 
+    fn about(annotations: &Annotations) -> About<'_> {
+        About { annotations, kind: Kind::Main, selected: true, settled: true, live: true, grace: None }
+    }
+
     fn named(comm: &[u8]) -> Named {
         Named { pid: Pid(7), ns_pid: Some(Pid(7)), comm: Comm::new(comm) }
     }
@@ -400,7 +404,7 @@ pub(super) mod tests {
             let all = [(key.to_owned(), value.to_owned())].into();
             let (annotations, faults) = Annotations::read(&all, &["app", "proxy"]);
             assert_eq!(faults, []);
-            let about = Some(About { annotations: &annotations, kind: Kind::Main, selected: true, settled: true });
+            let about = Some(about(&annotations));
             assert_eq!(offered(&|_| {}, about).is_some(), told, "{key}={value}");
         }
     }
@@ -409,7 +413,7 @@ pub(super) mod tests {
     fn whoever_the_author_names_as_the_owner_is_named() {
         let all = std::collections::BTreeMap::from([(annotations::OWNER.to_owned(), "payments #oncall".to_owned())]);
         let (annotations, _) = Annotations::read(&all, &["app"]);
-        let about = Some(About { annotations: &annotations, kind: Kind::Main, selected: true, settled: true });
+        let about = Some(about(&annotations));
         let notice = Notice::of(&named_shutdown("app"), about, moment(131.0)).unwrap();
         assert!(notice.note.ends_with(" Owner: payments #oncall."), "{}", notice.note);
     }

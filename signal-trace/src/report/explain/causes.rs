@@ -174,7 +174,7 @@ const HOST_BROADCAST: Text = Text {
 const UNKNOWN: Text = Text {
     brief: "where the signal's way broke was not seen",
     meaning: "The outcome is certain, its cause is not. Nobody is blamed for what was not seen.",
-    how: "Records were lost, or two stop signals came. Or processes may have been told over a pipe or a socket, where the \
+    how: "Records were lost, or a hook sent a signal before the stop signal. Or processes may have been told over a pipe or a socket, where the \
           kernel shows nothing: Nginx and Apache tell their workers so and wait for the busy ones, and Istio's agent drains \
           Envoy so and kills it later.",
     kernel: "A gap in the records; or a PID 1, no shell, that took the signal and sent none to those who outlived the grace; \

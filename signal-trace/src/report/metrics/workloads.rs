@@ -15,7 +15,7 @@ use super::held::{Change, Durations, Held, Seconds};
 use super::labels::{Labels, Whose, WhoseKiller, WhoseVerdict};
 use super::page::Page;
 use crate::event::{CgroupId, KernelTime};
-use crate::judge::shutdown::{Cause, ContainerFacts, KilledBy, Outcome, Shutdown, Verdict};
+use crate::judge::shutdown::{Cause, ContainerFacts, GraceSource, KilledBy, Outcome, Shutdown, Verdict};
 
 /// Containers whose going is awaited. The series of one that is beyond go late from now on, as if it were gone.
 const MAX_CONTAINERS: usize = 16_384;
@@ -198,7 +198,10 @@ impl Series {
 
     /// Counts one shutdown, and says how many series had to show it early.
     fn shutdown(&mut self, shutdown: &Shutdown, gate: &mut Gate, now: KernelTime) -> u64 {
-        self.grace = shutdown.grace.period.or(self.grace);
+        // What was in force for one stop need not be what is configured.
+        if self.grace.is_none() || shutdown.grace.source == GraceSource::Spec {
+            self.grace = shutdown.grace.period.or(self.grace);
+        }
         self.idle_since = now;
         let mut changes = Changes::default();
         changes.add(self.shutdowns.entry(shutdown.verdict).or_insert_with(|| Held::new(0, gate, now)).add(1));

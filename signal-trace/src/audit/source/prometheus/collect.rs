@@ -217,24 +217,25 @@ impl<'e> Collector<'e> {
         clusters.sort();
         clusters.dedup();
         let is_only = clusters.len() == 1;
+        let step = step(self.names, period);
         for cluster in clusters {
             let agents = self.agents.remove(&cluster).unwrap_or_default();
-            let nodes = match (self.all_nodes.remove(&cluster), self.nodes.filter(|_| is_only)) {
-                (Some(nodes), None) => nodes,
-                (_, Some(nodes)) => constant(self.names, period, nodes),
-                (None, None) => Line::new(),
-            };
-            let step = step(self.names, period);
+            let all = self.all_nodes.remove(&cluster).unwrap_or_default();
             let watched = self.tallies.watched.entry(cluster).or_default();
             watched.agents = Some(last(&agents, period, step).unwrap_or(0));
-            if nodes.is_empty() {
-                continue;
-            }
-            watched.nodes = last(&nodes, period, step);
-            let hours = hours(step);
-            let at = |time: &i64| agents.get(time).copied().unwrap_or(0.0);
-            watched.watched_hours = Some(nodes.iter().map(|(time, nodes)| at(time).min(*nodes) * hours).sum());
-            watched.all_hours = Some(nodes.values().map(|nodes| nodes * hours).sum());
+            let [part, whole] = match self.nodes.filter(|_| is_only) {
+                Some(nodes) => {
+                    watched.nodes = Some(nodes);
+                    of_constant(&agents, nodes, period.seconds() / step + 1)
+                }
+                None if all.is_empty() => continue,
+                None => {
+                    watched.nodes = last(&all, period, step);
+                    of_counted(&agents, &all)
+                }
+            };
+            watched.watched_hours = Some(part * hours(step));
+            watched.all_hours = Some(whole * hours(step));
         }
     }
 }
@@ -250,12 +251,19 @@ fn step(names: &Names, period: Range) -> i64 {
     }
 }
 
-/// As many nodes all the time, at the points at which agents are counted.
-#[expect(clippy::cast_precision_loss, reason = "a number of nodes")]
-fn constant(names: &Names, period: Range, nodes: u64) -> Line {
-    let step = step(names, period);
-    let points = period.seconds() / step;
-    (0..=points).map(|n| (period.from.as_second() + n * step, nodes as f64)).collect()
+/// Watched nodes and all nodes, summed over the points at which they were counted.
+fn of_counted(agents: &Line, nodes: &Line) -> [f64; 2] {
+    let at = |time: &i64| agents.get(time).copied().unwrap_or(0.0);
+    [nodes.iter().map(|(time, nodes)| at(time).min(*nodes)).sum(), nodes.values().sum()]
+}
+
+/// The same where there were as many nodes all the time, at so many points that were asked for. Which points they are a
+/// server decides: one that moves them to multiples of the step may have one more.
+#[expect(clippy::cast_precision_loss, reason = "numbers of nodes and points")]
+fn of_constant(agents: &Line, nodes: u64, points: i64) -> [f64; 2] {
+    let nodes = nodes as f64;
+    let points = (points as f64).max(agents.len() as f64);
+    [agents.values().map(|agents| agents.min(nodes)).sum(), points * nodes]
 }
 
 /// The value at the end of the period.
@@ -288,4 +296,57 @@ fn edge(le: &str) -> Option<Edge> {
 #[expect(clippy::cast_precision_loss, reason = "thousandths of some hundred seconds")]
 fn upper(edge: Edge) -> f64 {
     if edge == Edge::MAX { f64::INFINITY } else { edge as f64 / 1000.0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::endpoint::Access;
+    use super::*;
+    use crate::audit::score::tenth;
+
+    /// 120 steps of 3 minutes, from a fraction of a second that is no multiple of one.
+    fn period() -> Range {
+        let at = |text: &str| text.parse().unwrap();
+        Range { from: at("2026-11-22T06:01:40.7Z"), to: at("2026-11-22T12:01:40.7Z") }
+    }
+
+    /// What is said of two nodes, if a server counted two agents at these seconds after 06:00.
+    fn covered(seconds: impl Iterator<Item = f64>) -> Watched {
+        let endpoint = Access::default().endpoint("http://127.0.0.1:9090").unwrap();
+        let names = Names::default();
+        let mut collector = Collector::new(&endpoint, &names, Some(2));
+        let values: Vec<_> = seconds.map(|second| json!([1_795_327_200.0 + second, "2"])).collect();
+        let body = json!({ "status": "success", "data": { "result": [{ "metric": {}, "values": values }] } });
+        let body = body.to_string();
+        let query = names.query(Ask::Agents, period());
+        for series in &parse(200, body.as_bytes()).unwrap().series {
+            collector.take(Ask::Agents, series, &query, period());
+        }
+        collector.close(period()).watched.remove("").unwrap()
+    }
+
+    fn every_step(points: std::ops::Range<i32>) -> impl Iterator<Item = f64> {
+        points.map(|n| 180.0 * f64::from(n))
+    }
+
+    #[test]
+    fn an_agent_on_each_of_so_many_nodes_watches_them_all() {
+        let as_asked = covered(every_step(0..121).map(|second| second + 100.7));
+        let at_multiples = covered(every_step(0..121));
+        let with_one_more = covered(every_step(0..122));
+        for watched in [as_asked, at_multiples, with_one_more] {
+            assert_eq!((watched.nodes, watched.agents), (Some(2), Some(2)));
+            assert_eq!(watched.watched_hours, watched.all_hours);
+            assert!(watched.all_hours.is_some_and(|hours| hours > 12.0));
+        }
+    }
+
+    #[test]
+    fn where_no_agent_was_counted_none_of_so_many_nodes_was_watched() {
+        let late = covered(every_step(91..121).map(|second| second + 100.7));
+        assert_eq!((late.nodes, late.agents), (Some(2), Some(2)));
+        assert_eq!((late.watched_hours.map(tenth), late.all_hours.map(tenth)), (Some(3.0), Some(12.1)));
+    }
 }

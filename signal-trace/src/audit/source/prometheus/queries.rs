@@ -217,9 +217,15 @@ impl Names {
         self.summed(&format!("{WHOSE}, outcome, cause"), &first)
     }
 
-    /// Each node once, however many agents it has: by its label, or by the address without the port.
+    /// Each node once, however many agents it has: by its label, or by the address without the port. An agent that let
+    /// go of its programs sees nothing.
     fn agents(&self) -> String {
-        let agent = self.series("signal_trace_build_info");
+        let agent = format!(
+            "({} unless on ({}) ({} == 1))",
+            self.series("signal_trace_build_info"),
+            self.label("job, instance"),
+            self.series("signal_trace_detached")
+        );
         let by_address = format!(r#"label_replace({agent}, "st_node", "$1", "instance", "(.*?)(:[0-9]+)?")"#);
         let by_name = format!(r#"label_replace({by_address}, "st_node", "$1", "node", "(.+)")"#);
         self.by("count", "", &format!("group by ({}) ({by_name})", self.label("st_node")))
