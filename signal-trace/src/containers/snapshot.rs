@@ -189,12 +189,13 @@ impl Listed {
     }
 }
 
-/// The process at `<proc>/<pid>`; none if it has ended.
+/// The process at `<proc>/<pid>`; none if it has ended, or is about to. Who is listed after the record of its end would live
+/// on for ever.
 fn read_process(proc: &Path, pid: u32, cgroup: CgroupId) -> io::Result<Option<SeenProcess>> {
     let process = Directory::open(CWD, &proc.join(pid.to_string()))?;
     let malformed = || io::Error::from(io::ErrorKind::InvalidData);
     let stat = Stat::parse(&read(&process, "stat")?).ok_or_else(malformed)?;
-    if stat.has_ended() {
+    if stat.is_ending() {
         return Ok(None);
     }
     let status = read(&process, "status")?;
@@ -258,14 +259,10 @@ impl Stat {
         })
     }
 
-    /// A zombie, and not one of a first thread that ended before its process.
-    fn has_ended(&self) -> bool {
-        matches!(self.state, b'X' | b'x') || self.state == b'Z' && self.threads <= 1
-    }
-
-    /// Its last thread is on its way out, or it has ended.
+    /// It has ended, or its last thread is on its way out: the record of its end may have been written before this.
     fn is_ending(&self) -> bool {
-        self.has_ended() || self.flags & EXITING != 0 && self.threads <= 1
+        let past = self.state == b'Z' || self.flags & EXITING != 0;
+        matches!(self.state, b'X' | b'x') || past && self.threads <= 1
     }
 }
 
@@ -426,10 +423,12 @@ mod tests {
     #[test]
     fn the_ended_are_left_out_in_silence() {
         let host = Host::new();
-        let container = host.group("/c", "10\n11\n12\n13\n");
+        let container = host.group("/c", "10\n11\n12\n13\n14\n");
         host.process(10, &stat(b"zombie", 'Z', 1, 1, 5), "10");
         host.process(11, &stat(b"dead", 'X', 1, 1, 5), "11");
         host.process(12, &stat(b"main ended", 'Z', 1, 4, 5), "12");
+        let exiting = String::from_utf8(stat(b"exiting", 'R', 1, 1, 5)).unwrap().replace("4194560", "4194564");
+        host.process(14, exiting.as_bytes(), "14");
         let look = host.look(&container);
         assert_eq!(pids(&look), [12], "13 is gone; 12 has threads that live on");
         assert_eq!(look.left_out, 0);
