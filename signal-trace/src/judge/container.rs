@@ -347,9 +347,8 @@ impl Container {
         }
         if was_init {
             self.init = None;
-            let ended = StartTick::from_nanos(time.0);
             if key.start <= StartTick::from_nanos(time.0.saturating_sub(STAGE)) {
-                self.init_ended = ended;
+                self.init_ended = StartTick::from_nanos(time.0);
             }
         }
         // The end of another one makes nobody init.
