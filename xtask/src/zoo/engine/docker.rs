@@ -5,12 +5,10 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::remove_group;
-use super::{Daemon, Engine, Facts, Ground, Plan, ask, debian, parse_facts, path_with_system_programs, quiet};
+use super::{Daemon, Engine, Ground, Plan, debian, path_with_system_programs, quiet, remove_group};
 use crate::child;
 use crate::zoo::wait::until;
 
@@ -76,34 +74,6 @@ impl Engine for Docker {
         }
         command.args(&plan.options).arg(IMAGE).args(plan.command);
         command
-    }
-
-    fn facts(&self, name: &str) -> Option<Facts> {
-        let mut command = self.client();
-        command.args(["container", "inspect", "--format", "{{.Id}} {{.State.Pid}}", name]);
-        parse_facts(&ask(&mut command)?)
-    }
-
-    fn signal(&self, name: &str, signal: &str) -> Command {
-        let mut command = self.client();
-        command.args(["kill", "--signal", signal, name]);
-        command
-    }
-
-    fn exec(&self, name: &str, _: &str, exec: &[String]) -> Option<Command> {
-        let mut command = self.client();
-        command.arg("exec").arg(name).args(exec);
-        Some(command)
-    }
-
-    fn stop(&self, name: &str, grace: Duration, with: Option<&[String]>) -> Option<Command> {
-        let mut command = self.client();
-        match with {
-            Some(words) => command.args(words),
-            None => command.args(["stop", "--time", &grace.as_secs().to_string()]),
-        };
-        command.arg(name);
-        Some(command)
     }
 
     fn discard(&self, name: &str) {

@@ -7,6 +7,7 @@ mod docker;
 mod podman;
 mod systemd;
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -41,7 +42,7 @@ pub(crate) struct Facts {
     pub(crate) init: u32,
 }
 
-/// A runtime.
+/// A runtime. What is not said otherwise is what Docker's client is asked, and podman's, which takes the same words.
 pub(crate) trait Engine: Sync {
     /// Its own client, to be asked anything.
     fn client(&self) -> Command;
@@ -50,16 +51,29 @@ pub(crate) trait Engine: Sync {
     fn run(&self, plan: &Plan<'_>) -> Command;
 
     /// Once it runs.
-    fn facts(&self, name: &str) -> Option<Facts>;
+    fn facts(&self, name: &str) -> Option<Facts> {
+        parse_facts(&ask(self.client().args(["container", "inspect", "--format", "{{.Id}} {{.State.Pid}}", name]))?)
+    }
 
     /// Sends its init a signal.
-    fn signal(&self, name: &str, signal: &str) -> Command;
+    fn signal(&self, name: &str, signal: &str) -> Command {
+        with(self.client(), ["kill", "--signal", signal, name])
+    }
 
     /// Enters it, in the foreground; none where there is no such thing.
-    fn exec(&self, name: &str, session: &str, command: &[String]) -> Option<Command>;
+    fn exec(&self, name: &str, _session: &str, command: &[String]) -> Option<Command> {
+        Some(with(with(self.client(), ["exec", name]), command))
+    }
 
-    /// Stops it as a user does; none where that is the keeper's work: the signal, the wait, SIGKILL.
-    fn stop(&self, name: &str, grace: Duration, with: Option<&[String]>) -> Option<Command>;
+    /// Stops it as a user does, in these words if any are given; none where that is the keeper's work: the signal, the
+    /// wait, SIGKILL.
+    fn stop(&self, name: &str, grace: Duration, words: Option<&[String]>) -> Option<Command> {
+        let stop = match words {
+            Some(words) => with(self.client(), words),
+            None => with(self.client(), ["stop", "--time", &grace.as_secs().to_string()]),
+        };
+        Some(with(stop, [name]))
+    }
 
     /// Leaves nothing of it.
     fn discard(&self, name: &str);
@@ -123,6 +137,12 @@ impl Drop for Daemon {
 fn quiet(command: &mut Command) -> bool {
     let silent = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     silent.status().is_ok_and(|status| status.success())
+}
+
+/// This command with more arguments.
+fn with<A: AsRef<OsStr>>(mut command: Command, arguments: impl IntoIterator<Item = A>) -> Command {
+    command.args(arguments);
+    command
 }
 
 /// What this command prints, if it succeeds.

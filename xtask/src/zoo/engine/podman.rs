@@ -3,11 +3,10 @@
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::{Engine, Facts, Plan, ask, debian, parse_facts, quiet};
+use super::{Engine, Plan, debian, quiet};
 
 /// The file's name.
 const CONFIGURATION: &str = "containers.conf";
@@ -44,34 +43,6 @@ impl Engine for Podman {
         }
         command.args(&plan.options).arg("--rootfs").arg(plan.root).args(plan.command);
         command
-    }
-
-    fn facts(&self, name: &str) -> Option<Facts> {
-        let mut command = self.client();
-        command.args(["container", "inspect", "--format", "{{.Id}} {{.State.Pid}}", name]);
-        parse_facts(&ask(&mut command)?)
-    }
-
-    fn signal(&self, name: &str, signal: &str) -> Command {
-        let mut command = self.client();
-        command.args(["kill", "--signal", signal, name]);
-        command
-    }
-
-    fn exec(&self, name: &str, _: &str, exec: &[String]) -> Option<Command> {
-        let mut command = self.client();
-        command.arg("exec").arg(name).args(exec);
-        Some(command)
-    }
-
-    fn stop(&self, name: &str, grace: Duration, with: Option<&[String]>) -> Option<Command> {
-        let mut command = self.client();
-        match with {
-            Some(words) => command.args(words),
-            None => command.args(["stop", "--time", &grace.as_secs().to_string()]),
-        };
-        command.arg(name);
-        Some(command)
     }
 
     fn discard(&self, name: &str) {
