@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Extension, Router};
@@ -48,13 +49,16 @@ pub(super) struct Site {
 }
 
 pub(super) fn router(site: Arc<Site>) -> Router {
+    let restricted = Router::new()
+        .route("/shutdowns", get(shutdowns))
+        .route("/debug/containers", get(containers))
+        .route_layer(from_fn_with_state(Arc::clone(&site), only_permitted));
     Router::new()
         .route("/", get(|| async { answer(StatusCode::OK, TEXT, INDEX) }))
         .route("/metrics", get(metrics))
         .route("/healthz", get(|| async { answer(StatusCode::OK, TEXT, "ok\n") }))
         .route("/readyz", get(readyz))
-        .route("/shutdowns", get(shutdowns))
-        .route("/debug/containers", get(containers))
+        .merge(restricted)
         .fallback(|| async { answer(StatusCode::NOT_FOUND, TEXT, "no such page; / lists those that are\n") })
         .with_state(site)
 }
@@ -91,26 +95,25 @@ async fn readyz(State(site): State<Arc<Site>>) -> Response {
     answer(status, JSON, format!("{body}\n"))
 }
 
-async fn shutdowns(
+/// Answers only this host, or whoever has the bearer token.
+async fn only_permitted(
     State(site): State<Arc<Site>>,
     Extension(visit): Extension<Arc<Visit>>,
-    headers: HeaderMap,
+    request: Request,
+    page: Next,
 ) -> Response {
-    if let Err(denied) = permitted(&site, &visit, &headers) {
-        return refuse(denied);
+    match site.access.check(visit.peer, authorization(request.headers())) {
+        Ok(()) => page.run(request).await,
+        Err(denied) => refuse(denied),
     }
+}
+
+async fn shutdowns(State(site): State<Arc<Site>>, Extension(visit): Extension<Arc<Visit>>) -> Response {
     wait_for_place(&site, &visit).await;
     answer(StatusCode::OK, "application/x-ndjson", site.recent.text())
 }
 
-async fn containers(
-    State(site): State<Arc<Site>>,
-    Extension(visit): Extension<Arc<Visit>>,
-    headers: HeaderMap,
-) -> Response {
-    if let Err(denied) = permitted(&site, &visit, &headers) {
-        return refuse(denied);
-    }
+async fn containers(State(site): State<Arc<Site>>) -> Response {
     let (question, reply) = oneshot::channel();
     // A question that finds no room is dropped, and that is an answer too.
     if site.questions.try_send(question).is_err() {
@@ -130,10 +133,6 @@ async fn wait_for_place(site: &Site, visit: &Visit) {
     if let Ok(permit) = Arc::clone(&site.pages).acquire_owned().await {
         visit.keep(permit);
     }
-}
-
-fn permitted(site: &Site, visit: &Visit, headers: &HeaderMap) -> Result<(), Denied> {
-    site.access.check(visit.peer, authorization(headers))
 }
 
 fn authorization(headers: &HeaderMap) -> Option<&str> {
