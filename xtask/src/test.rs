@@ -64,8 +64,9 @@ pub(crate) fn run(scope: Scope) -> Result<()> {
 }
 
 fn steps(scope: Scope) -> Vec<(&'static str, Work)> {
-    let usual: [(_, Work); 14] = [
+    let usual: [(_, Work); 15] = [
         ("format", |_| cargo("fmt --all --check")),
+        ("lock files", |_| locked()),
         ("packages", |_| {
             packages::provide(packages::CONTAINERS.iter().chain(&packages::MACHINES).chain(&packages::METRICS))
         }),
@@ -116,6 +117,13 @@ fn steps(scope: Scope) -> Vec<(&'static str, Work)> {
 
 fn cargo(words: &str) -> Result<()> {
     child::show(machine::cargo().args(words.split(' ')))
+}
+
+/// The fuzz targets are a workspace of their own, which the usual steps do not build: its lock must follow the product's
+/// dependencies all the same.
+fn locked() -> Result<()> {
+    let words = "metadata --locked --format-version 1 --manifest-path signal-trace/fuzz/Cargo.toml";
+    child::read(machine::cargo().args(words.split(' '))).map(drop).context("the fuzz targets' lock is behind")
 }
 
 /// The programs again, as what they are: for the kernel's own virtual machine, with a `core` built for it.
