@@ -5,7 +5,7 @@
 
 use crate::event::{Comm, ExitStatus, Signal};
 use crate::judge::program::{Kind, kind};
-use crate::judge::shutdown::{Cause, Confidence, InitDisposition, Outcome, Shutdown, Step, StepKind};
+use crate::judge::shutdown::{Cause, Confidence, Finding, InitDisposition, Outcome, Shutdown, Step, StepKind};
 
 /// One sentence, short enough to read aloud; empty where there is nothing to change.
 pub(super) fn advice(shutdown: &Shutdown) -> String {
@@ -13,8 +13,7 @@ pub(super) fn advice(shutdown: &Shutdown) -> String {
     let name = printable(&init);
     let stop = shutdown.stop_signal.unwrap_or(Signal::TERM);
     let missed = shutdown.missed.first().map_or_else(|| "its child".to_owned(), |m| printable(&m.process.comm));
-    let broke_at =
-        shutdown.missed.first().and_then(|m| m.broke_at).map_or_else(|| name.clone(), |b| printable(&b.comm));
+    let broke_at = shutdown.missed.first().and_then(|m| m.broke_at).map_or(init, |broke_at| broke_at.comm);
     match shutdown.verdict.outcome {
         Outcome::Graceful | Outcome::Forced => String::new(),
         Outcome::Unknown => {
@@ -29,7 +28,8 @@ pub(super) fn advice(shutdown: &Shutdown) -> String {
             format!("Look at {who}'s {stop} handler: {who} crashed instead of ending.")
         }
         Outcome::GraceExceeded | Outcome::DiedOnSignal | Outcome::ChildrenKilled => {
-            by_cause(shutdown, &Names { init: name, kind: kind(&init), missed, broke_at, stop })
+            let (kind, broke_kind, broke_at) = (kind(&init), kind(&broke_at), printable(&broke_at));
+            by_cause(shutdown, &Names { init: name, kind, missed, broke_at, broke_kind, stop })
         }
     }
 }
@@ -39,18 +39,18 @@ struct Names {
     kind: Kind,
     missed: String,
     broke_at: String,
+    broke_kind: Kind,
     stop: Signal,
 }
 
 fn by_cause(shutdown: &Shutdown, n: &Names) -> String {
-    let Names { init, missed, broke_at, stop, .. } = n;
+    let Names { init, stop, .. } = n;
     match shutdown.verdict.cause {
         Cause::None => String::new(),
         Cause::Ignored => ignored(shutdown, n),
+        Cause::NotForwarded | Cause::PartiallyForwarded if only_a_daemon(shutdown, n) => daemon_left(n),
         Cause::NotForwarded => not_forwarded(shutdown, n),
-        Cause::PartiallyForwarded => {
-            format!("Let {broke_at} exec {missed}, or start {missed} without it: {stop} stopped at {broke_at}.")
-        }
+        Cause::PartiallyForwarded => partially_forwarded(n),
         Cause::NotAwaited => format!("Have {init} wait for its children before it exits: they were told, and cut off."),
         Cause::ChildTooSlow => {
             "Raise the grace period or shorten the children's shutdown: they were told, and not done in time.".into()
@@ -139,6 +139,28 @@ fn not_forwarded(shutdown: &Shutdown, n: &Names) -> String {
             format!("Have {init} pass {stop} on to {missed} and wait for it, or start {missed} as PID 1.")
         }
     }
+}
+
+fn partially_forwarded(n: &Names) -> String {
+    let Names { missed, broke_at, stop, .. } = n;
+    match n.broke_kind {
+        Kind::Shell | Kind::PackageManager | Kind::InitHelper => {
+            format!("Let {broke_at} exec {missed}, or start {missed} without it: {stop} stopped at {broke_at}.")
+        }
+        Kind::Uwsgi | Kind::Other => {
+            format!("Have {broke_at} pass {stop} on to {missed} and wait for it, or start {missed} without it.")
+        }
+    }
+}
+
+/// Nobody was cut off but a helper that makes a daemon of itself. A `sleep` is rather somebody's way to wait.
+fn only_a_daemon(shutdown: &Shutdown, n: &Names) -> bool {
+    shutdown.findings.contains(&Finding::HelpersKilled) && n.missed != "sleep"
+}
+
+fn daemon_left(n: &Names) -> String {
+    let who = if n.kind == Kind::InitHelper { &n.broke_at } else { &n.init };
+    format!("Have {who} end {} before it exits: nothing but a helper was left to be killed.", n.missed)
 }
 
 fn no_handler(shutdown: &Shutdown, n: &Names) -> String {
