@@ -108,6 +108,8 @@ pub struct Daemon {
     losses: Losses,
     tally: Tally,
     tallied: KernelTime,
+    /// Of the tally, what the judge was told of.
+    signals_skipped: u64,
     rescanned: KernelTime,
     /// The hierarchy is to be read again, once it may be.
     rescan_wanted: bool,
@@ -151,6 +153,7 @@ impl Daemon {
             losses: Losses::default(),
             tally: Tally::default(),
             tallied: KernelTime::default(),
+            signals_skipped: 0,
             rescanned: KernelTime::default(),
             rescan_wanted: false,
             unwatched: HashSet::new(),
@@ -274,7 +277,6 @@ impl Daemon {
     pub fn detach(&mut self) -> Result<(), ProgramError> {
         let detached = self.kernel.detach();
         self.tell(Input::Lost(Loss::Init));
-        self.tell(Input::Lost(Loss::Bulk));
         detached
     }
 
@@ -376,10 +378,16 @@ impl Daemon {
         }
         warn!(?now, "records were lost: the shutdowns they touched are unknown");
         // Which record a program would have written, nobody knows.
-        if now.init_ring_full > before.init_ring_full || now.program_skipped > before.program_skipped {
-            self.tell(Input::Lost(Loss::Init));
-        }
-        self.tell(Input::Lost(Loss::Bulk));
+        let signals_skipped = self.tally.signals_skipped;
+        let blind = signals_skipped > std::mem::replace(&mut self.signals_skipped, signals_skipped);
+        let loss = if blind || now.init_ring_full > before.init_ring_full {
+            Loss::Init
+        } else if now.program_skipped > before.program_skipped {
+            Loss::Exits
+        } else {
+            Loss::Bulk
+        };
+        self.tell(Input::Lost(loss));
         self.want_rescan();
     }
 

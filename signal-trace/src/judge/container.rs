@@ -183,7 +183,13 @@ impl Container {
         past: Past,
         out: &mut Vec<Output>,
     ) {
-        let event = &self.with_known_sender(event);
+        let named;
+        let event = if event.sender.key.start == StartTick::default() {
+            named = self.with_known_sender(event);
+            &named
+        } else {
+            event
+        };
         self.processes.refresh(&event.sender);
         self.adopt_init(&event.target, out);
         self.processes.refresh(&event.target);
@@ -202,8 +208,7 @@ impl Container {
     fn with_known_sender(&self, event: &SignalEvent) -> SignalEvent {
         let mut event = *event;
         let sender = &mut event.sender.key;
-        let ending = self.window.as_ref().map(|w| w.evidence.init_key);
-        let ending = ending.filter(|init| sender.start == StartTick::default() && sender.pid == init.pid);
+        let ending = self.window.as_ref().map(|w| w.evidence.init_key).filter(|init| sender.pid == init.pid);
         if let Some(key) = self.processes.get(*sender).map(|p| p.key).or(ending.filter(|_| event.kernel_made)) {
             *sender = key;
         }
@@ -212,8 +217,8 @@ impl Container {
 
     /// The namespace flag names init even where no record of its birth came.
     fn adopt_init(&mut self, target: &Task, out: &mut Vec<Output>) {
-        let known = self.init.and_then(|key| self.processes.get(key)).is_some_and(|init| init.unkillable);
-        if !known && target.unkillable {
+        let known = || self.init.and_then(|key| self.processes.get(key)).is_some_and(|init| init.unkillable);
+        if target.unkillable && !known() {
             let unknown_parent = ProcessKey::default();
             if self.processes.insert(target, unknown_parent, Birthplace::Outside).is_ok() {
                 // A look that found it gone may have been told of before what it lived to see.
@@ -302,13 +307,14 @@ impl Container {
             self.lost(time, Loss::Bulk);
             return;
         }
-        if let (Some(window), Some(process)) = (&mut self.window, self.processes.get(event.task.key))
+        let process = self.processes.get(event.task.key);
+        if let (Some(window), Some(process)) = (&mut self.window, process)
             && time < window.evidence.opened
         {
             window.evidence.add_member(process, &self.processes);
         }
         let may_be_init = |process: &Process| process.unkillable || process.root == process.key;
-        if self.init.is_none() || self.init_unsettled || self.processes.get(event.task.key).is_none_or(may_be_init) {
+        if self.init.is_none() || self.init_unsettled || process.is_none_or(may_be_init) {
             self.refresh_init(out);
         }
     }
@@ -401,7 +407,7 @@ impl Container {
     /// Records were lost up to this instant.
     pub(super) fn lost(&mut self, until: KernelTime, loss: Loss) {
         self.stale = true;
-        self.init_stale |= loss == Loss::Init;
+        self.init_stale |= loss != Loss::Bulk;
         self.lost_until = self.lost_until.max(until);
         if let Some(window) = &mut self.window {
             window.evidence.lost = true;

@@ -9,11 +9,11 @@ mod container;
 mod evidence;
 mod processes;
 mod program;
+mod schedule;
 pub mod shutdown;
 mod verdict;
 mod window;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +24,7 @@ use crate::containers::index::Index;
 use crate::event::{CgroupId, Event, EventKind, KernelTime, Pid, ProcessEvent, Signal, SignalEvent, Snapshot, Task};
 use container::{Container, Origins, Whereto};
 use processes::Birthplace;
+use schedule::Schedule;
 use shutdown::{ContainerFacts, Grace, GraceSource, Shutdown, Trigger, Where};
 
 /// After a loss among the signals to inits, a SIGKILL without a stop signal before it proves nothing for this long.
@@ -87,12 +88,14 @@ impl Default for Spec {
     }
 }
 
-/// Which ring refused records since the last look.
+/// The worst of what was lost since the last look: each takes in what is above it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Loss {
     /// Forks, exits, forwards: what a window needs to be seen whole.
     Bulk,
-    /// Stop signals to inits, their kills and exits.
+    /// The ends of inits too.
+    Exits,
+    /// Also stop signals to inits, and their kills.
     Init,
 }
 
@@ -134,10 +137,7 @@ impl Output {
 pub struct Judge {
     index: Index,
     containers: HashMap<CgroupId, Container>,
-    /// Containers with a window: what has a deadline.
-    windows: BTreeSet<CgroupId>,
-    /// No window's deadline is earlier than this: what most inputs need to know of them.
-    none_due_before: KernelTime,
+    schedule: Schedule,
     lost_until: KernelTime,
     init_loss: Option<KernelTime>,
 }
@@ -147,8 +147,7 @@ impl Default for Judge {
         Self {
             index: Index::new(MAX_CGROUPS),
             containers: HashMap::default(),
-            windows: BTreeSet::new(),
-            none_due_before: KernelTime(u64::MAX),
+            schedule: Schedule::default(),
             lost_until: KernelTime::default(),
             init_loss: None,
         }
@@ -167,8 +166,7 @@ impl Judge {
             Input::Spec(id, spec) => {
                 if let Some(container) = self.containers.get_mut(&id) {
                     container.set_spec(spec);
-                    self.none_due_before =
-                        container.deadline().map_or(self.none_due_before, |at| at.min(self.none_due_before));
+                    settle(&mut self.schedule, id, container, now, out);
                 }
             }
             Input::Processes(snapshot) => self.snapshot(&snapshot, now, out),
@@ -179,12 +177,12 @@ impl Judge {
 
     /// When [`Input::Tick`] is due if nothing else comes.
     pub fn next_deadline(&self) -> Option<KernelTime> {
-        self.windows.iter().filter_map(|id| self.containers.get(id)?.deadline()).min()
+        self.with_windows().filter_map(Container::deadline).min()
     }
 
     /// Whether an init is gone and a verdict falls as soon as those have ended that it left behind.
     pub fn awaits_ends(&self) -> bool {
-        self.windows.iter().filter_map(|id| self.containers.get(id)).any(Container::awaits_ends)
+        self.with_windows().any(Container::awaits_ends)
     }
 
     /// Containers it knows, by their own cgroup.
@@ -199,7 +197,11 @@ impl Judge {
 
     /// Shutdowns in the making.
     pub fn open_windows(&self) -> usize {
-        self.windows.len()
+        self.schedule.open().len()
+    }
+
+    fn with_windows(&self) -> impl Iterator<Item = &Container> {
+        self.schedule.open().filter_map(|id| self.containers.get(&id))
     }
 
     fn event(&mut self, event: Event, now: KernelTime, out: &mut Vec<Output>) {
@@ -215,12 +217,12 @@ impl Judge {
                 let home = self.home_of(&exit.task);
                 if let Some((id, container)) = home.and_then(|id| Some((id, self.containers.get_mut(&id)?))) {
                     container.exit(event.time, &exit, out);
-                    self.settle(id, now, out);
+                    settle(&mut self.schedule, id, container, now, out);
                 }
             }
             EventKind::OomMark(pid) => {
-                for id in &self.windows {
-                    if let Some(container) = self.containers.get_mut(id) {
+                for id in self.schedule.open() {
+                    if let Some(container) = self.containers.get_mut(&id) {
                         container.oom_mark(event.time, pid);
                     }
                 }
@@ -232,32 +234,16 @@ impl Judge {
     }
 
     fn signal(&mut self, time: KernelTime, event: &SignalEvent, now: KernelTime, out: &mut Vec<Output>) {
-        let Some(id) = self.home_of(&event.target) else { return };
-        let origin = self.origin(id, event);
+        let home = self.home_of(&event.target);
+        let Some((id, container)) = home.and_then(|id| Some((id, self.containers.get_mut(&id)?))) else { return };
+        let origin = origin(&self.index, id, container, event);
         let doubt = self.init_loss.is_some_and(|at| time.since(at) <= DOUBT_AFTER_LOSS);
-        if let Some(container) = self.containers.get_mut(&id) {
-            container.signal(time, event, origin, if doubt { Past::Unknown } else { Past::Seen }, out);
-            // The kernel opened a window for what is none.
-            if container.deadline().is_none() {
-                self.windows.insert(id);
-            }
-            self.settle(id, now, out);
+        container.signal(time, event, origin, if doubt { Past::Unknown } else { Past::Seen }, out);
+        // The kernel opened a window for what is none.
+        if container.deadline().is_none() {
+            self.schedule.kernel_opened(id);
         }
-    }
-
-    /// Where a signal comes from, as seen from the container `id`. Never by siginfo, which its sender writes.
-    fn origin(&self, id: CgroupId, event: &SignalEvent) -> Where {
-        let Some(container) = self.containers.get(&id) else { return Where::Outside };
-        if event.kernel_made {
-            return Where::Kernel;
-        }
-        let home = self.index.container_of(event.sender.cgroup);
-        let origins = match home {
-            Some(other) if other == id || self.index.encloses(id, other) => Origins::Container,
-            Some(other) if self.index.same_pod(id, other) => Origins::Pod,
-            Some(_) | None => Origins::Elsewhere,
-        };
-        container.origin(&event.sender, origins)
+        settle(&mut self.schedule, id, container, now, out);
     }
 
     /// The container of a process: by its cgroup.
@@ -266,7 +252,8 @@ impl Judge {
     }
 
     fn born(&mut self, id: CgroupId, time: KernelTime, event: &ProcessEvent, out: &mut Vec<Output>) {
-        let inside = self.index.container_of(event.parent_cgroup) == Some(id);
+        let beside = event.parent_cgroup == event.task.cgroup;
+        let inside = beside || self.index.container_of(event.parent_cgroup) == Some(id);
         let place = if inside { Birthplace::Inside } else { Birthplace::Outside };
         if let Some(container) = self.containers.get_mut(&id) {
             container.born(time, event, place, out);
@@ -313,7 +300,7 @@ impl Judge {
     fn cgroup_gone(&mut self, id: CgroupId, out: &mut Vec<Output>) {
         if let Some(mut container) = self.containers.remove(&id) {
             container.gone(out);
-            if self.windows.remove(&id) {
+            if self.schedule.remove(id) {
                 out.push(Output::WindowClosed(id));
             }
         }
@@ -324,7 +311,7 @@ impl Judge {
     fn snapshot(&mut self, snapshot: &Snapshot, now: KernelTime, out: &mut Vec<Output>) {
         if let Some(container) = self.containers.get_mut(&snapshot.container) {
             container.seen(snapshot, out);
-            self.settle(snapshot.container, now, out);
+            settle(&mut self.schedule, snapshot.container, container, now, out);
         }
     }
 
@@ -340,34 +327,40 @@ impl Judge {
     }
 
     fn expire(&mut self, now: KernelTime, out: &mut Vec<Output>) {
-        if now < self.none_due_before {
+        if !self.schedule.may_be_due(now) {
             return;
         }
-        let due: Vec<_> = self
-            .windows
-            .iter()
-            .copied()
-            .filter(|id| self.containers.get(id).and_then(Container::deadline).is_none_or(|at| at <= now))
-            .collect();
+        let is_due = |id: &CgroupId| self.containers.get(id).and_then(Container::deadline).is_none_or(|at| at <= now);
+        let mut due: Vec<_> = self.schedule.open().filter(is_due).collect();
+        due.sort_unstable();
         for id in due {
-            if let Some(container) = self.containers.get_mut(&id) {
-                container.expire(out);
-            }
-            self.settle(id, now, out);
+            let Some(container) = self.containers.get_mut(&id) else { continue };
+            container.expire(out);
+            settle(&mut self.schedule, id, container, now, out);
         }
-        self.none_due_before = self.next_deadline().unwrap_or(KernelTime(u64::MAX));
+        let earliest = self.next_deadline();
+        self.schedule.none_before(earliest);
     }
+}
 
-    /// Keeps the list of open windows in step with a container that was touched.
-    fn settle(&mut self, id: CgroupId, now: KernelTime, out: &mut Vec<Output>) {
-        let Some(container) = self.containers.get_mut(&id) else { return };
-        if let Some(deadline) = container.deadline() {
-            self.windows.insert(id);
-            self.none_due_before = self.none_due_before.min(deadline);
-        } else if self.windows.remove(&id) {
-            container.kernel_closes(now);
-            out.push(Output::WindowClosed(id));
-        }
+/// Where a signal comes from, as seen from the container `id`. Never by siginfo, which its sender writes.
+fn origin(index: &Index, id: CgroupId, container: &Container, event: &SignalEvent) -> Where {
+    if event.kernel_made {
+        return Where::Kernel;
+    }
+    let origins = match index.container_of(event.sender.cgroup) {
+        Some(other) if other == id || index.encloses(id, other) => Origins::Container,
+        Some(other) if index.same_pod(id, other) => Origins::Pod,
+        Some(_) | None => Origins::Elsewhere,
+    };
+    container.origin(&event.sender, origins)
+}
+
+/// Keeps the schedule in step with a container that was touched.
+fn settle(schedule: &mut Schedule, id: CgroupId, container: &mut Container, now: KernelTime, out: &mut Vec<Output>) {
+    if schedule.note(id, container.deadline()) {
+        container.kernel_closes(now);
+        out.push(Output::WindowClosed(id));
     }
 }
 

@@ -69,8 +69,6 @@ pub(super) struct Processes {
 impl Processes {
     /// A process was born to `parent`, or entered the cgroup while it was `parent`'s child.
     pub(super) fn insert(&mut self, task: &Task, parent: ProcessKey, place: Birthplace) -> Result<(), TableFull> {
-        let unknown = place == Birthplace::Inside && !self.by_key.contains_key(&parent);
-        let missing = unknown.then_some(parent.pid);
         let seen = SeenProcess {
             key: task.key,
             cgroup: task.cgroup,
@@ -79,20 +77,14 @@ impl Processes {
             ns_pid: task.ns_pid.unwrap_or_default(),
             level: task.level.unwrap_or_default(),
         };
-        let parent = self.by_key.get(&parent).map(|p| p.key);
-        self.add(&seen, parent, task.ns_pid, task.level, task.unkillable)?;
-        if let Some(process) = self.by_key.get_mut(&task.key).filter(|process| process.parent.is_none()) {
-            process.missing = process.missing.or(missing);
-            process.certain = process.missing.is_none();
-        }
-        Ok(())
+        self.add(&seen, Some(parent), place, (task.ns_pid, task.level, task.unkillable))
     }
 
     /// A process that a look at `/proc` found: known already, or missed.
     pub(super) fn insert_seen(&mut self, seen: &SeenProcess) -> Result<(), TableFull> {
         let parent = self.by_pid.get(&seen.parent).copied();
         let unkillable = seen.ns_pid == Pid(1) && seen.level > 0;
-        self.add(seen, parent, Some(seen.ns_pid), Some(seen.level), unkillable)?;
+        self.add(seen, parent, Birthplace::Outside, (Some(seen.ns_pid), Some(seen.level), unkillable))?;
         self.mend(seen, parent);
         Ok(())
     }
@@ -101,44 +93,59 @@ impl Processes {
         &mut self,
         seen: &SeenProcess,
         parent: Option<ProcessKey>,
-        ns_pid: Option<Pid>,
-        level: Option<u32>,
-        unkillable: bool,
+        place: Birthplace,
+        (ns_pid, level, unkillable): (Option<Pid>, Option<u32>, bool),
     ) -> Result<(), TableFull> {
         let full = self.by_key.len() >= MAX_PROCESSES;
-        let above = parent.and_then(|p| self.by_key.get(&p));
-        let (root, certain) = above.map_or((seen.key, true), |p| (p.root, p.certain));
-        match self.by_key.entry(seen.key) {
-            Entry::Occupied(mut known) => {
-                let known = known.get_mut();
-                known.comm = seen.comm;
-                known.ns_pid = known.ns_pid.or(ns_pid);
-                known.level = known.level.or(level);
-                known.unkillable |= unkillable;
-                return Ok(());
+        if let Some(known) = self.by_key.get_mut(&seen.key) {
+            known.comm = seen.comm;
+            known.ns_pid = known.ns_pid.or(ns_pid);
+            known.level = known.level.or(level);
+            known.unkillable |= unkillable;
+            if place == Birthplace::Inside && known.parent.is_none() {
+                self.note_hole(seen, parent);
             }
-            Entry::Vacant(_) if full => return Err(TableFull),
-            Entry::Vacant(free) => {
-                free.insert(Process {
-                    key: seen.key,
-                    ns_pid,
-                    comm: seen.comm,
-                    level,
-                    unkillable,
-                    parent,
-                    root,
-                    missing: None,
-                    certain,
-                    dead: false,
-                    children: 0,
-                });
+            return Ok(());
+        }
+        if full {
+            return Err(TableFull);
+        }
+        let above = parent.and_then(|parent| self.by_key.get_mut(&parent));
+        let missing = (place == Birthplace::Inside && above.is_none()).then_some(seen.parent);
+        let (parent, root, certain) = match above {
+            Some(above) => {
+                above.children += 1;
+                (Some(above.key), above.root, above.certain)
             }
-        }
-        if let Some(parent) = parent.and_then(|p| self.by_key.get_mut(&p)) {
-            parent.children += 1;
-        }
+            None => (None, seen.key, missing.is_none()),
+        };
+        let process = Process {
+            key: seen.key,
+            ns_pid,
+            comm: seen.comm,
+            level,
+            unkillable,
+            parent,
+            root,
+            missing,
+            certain,
+            dead: false,
+            children: 0,
+        };
+        self.by_key.insert(seen.key, process);
         self.by_pid.insert(seen.key.pid, seen.key);
         Ok(())
+    }
+
+    /// A process that a look found first turns out to be the child of somebody in the container, whom the table may lack.
+    fn note_hole(&mut self, seen: &SeenProcess, parent: Option<ProcessKey>) {
+        if parent.is_some_and(|parent| self.by_key.contains_key(&parent)) {
+            return;
+        }
+        if let Some(process) = self.by_key.get_mut(&seen.key) {
+            process.missing.get_or_insert(seen.parent);
+            process.certain = false;
+        }
     }
 
     /// A process whose parent's record was lost is seen to be still that one's child: now it hangs where it was born.
@@ -174,8 +181,10 @@ impl Processes {
 
     /// It ended, or left the container. Its entry stays while descendants need it for their lineage.
     pub(super) fn remove(&mut self, key: ProcessKey) {
-        if self.by_pid.get(&key.pid) == Some(&key) {
-            self.by_pid.remove(&key.pid);
+        if let Entry::Occupied(living) = self.by_pid.entry(key.pid)
+            && *living.get() == key
+        {
+            living.remove();
         }
         let Some(process) = self.by_key.get_mut(&key) else { return };
         process.dead = true;

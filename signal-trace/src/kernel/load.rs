@@ -24,8 +24,11 @@ pub(super) const PROGRAMS: [&str; 7] = [
     "sched_process_fork",
     "sched_process_exit",
     "mark_victim",
-    "signal_generate",
+    SIGNALS,
 ];
+
+/// The one that sees signals.
+pub(super) const SIGNALS: &str = "signal_generate";
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/signal-trace-programs"));
 

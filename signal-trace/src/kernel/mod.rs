@@ -185,8 +185,8 @@ impl Kernel {
     ///
     /// When procfs cannot be read.
     pub fn tally(&self) -> io::Result<Tally> {
-        let programs = self.ebpf.programs().filter_map(|(_, program)| program.fd().ok());
-        programs.map(|program| Tally::of(&self.proc, program.as_fd())).sum()
+        let programs = self.ebpf.programs().filter_map(|(name, program)| Some((name, program.fd().ok()?)));
+        programs.map(|(name, program)| Tally::of(&self.proc, name, program.as_fd())).sum()
     }
 
     /// Lets go of every program for good: nothing runs in the kernel any more, and no record comes.

@@ -12,20 +12,29 @@ use std::os::fd::{AsRawFd as _, BorrowedFd};
 use std::path::Path;
 use std::time::Duration;
 
+use super::load::SIGNALS;
+
 /// Totals since the programs were loaded; 0 where the kernel does not count.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     /// Times that a program was skipped.
     pub skipped: u64,
+    /// Of these, times that it was the one that sees signals. It runs where nothing can come between, but on a kernel whose
+    /// locks sleep.
+    pub signals_skipped: u64,
     /// Time that was spent in programs.
     pub run_time: Duration,
 }
 
 impl Tally {
-    /// Of one loaded program.
-    pub(super) fn of(proc: &Path, program: BorrowedFd<'_>) -> io::Result<Self> {
+    /// Of one loaded program, by its name.
+    pub(super) fn of(proc: &Path, name: &str, program: BorrowedFd<'_>) -> io::Result<Self> {
         let path = proc.join("self/fdinfo").join(program.as_raw_fd().to_string());
-        Self::parse(&fs::read_to_string(path)?)
+        Ok(Self::parse(&fs::read_to_string(path)?)?.of_program(name))
+    }
+
+    fn of_program(self, name: &str) -> Self {
+        Self { signals_skipped: if name == SIGNALS { self.skipped } else { 0 }, ..self }
     }
 
     fn parse(fdinfo: &str) -> io::Result<Self> {
@@ -33,7 +42,8 @@ impl Tally {
             Some(count) => count.trim().parse().map_err(io::Error::other),
             None => Ok(0),
         };
-        Ok(Self { skipped: number("recursion_misses:")?, run_time: Duration::from_nanos(number("run_time_ns:")?) })
+        let (skipped, run_time) = (number("recursion_misses:")?, Duration::from_nanos(number("run_time_ns:")?));
+        Ok(Self { skipped, run_time, ..Self::default() })
     }
 }
 
@@ -41,7 +51,11 @@ impl Tally {
     /// The larger of each.
     #[must_use]
     pub fn max(self, other: Self) -> Self {
-        Self { skipped: self.skipped.max(other.skipped), run_time: self.run_time.max(other.run_time) }
+        Self {
+            skipped: self.skipped.max(other.skipped),
+            signals_skipped: self.signals_skipped.max(other.signals_skipped),
+            run_time: self.run_time.max(other.run_time),
+        }
     }
 }
 
@@ -49,7 +63,11 @@ impl Add for Tally {
     type Output = Self;
 
     fn add(self, other: Self) -> Self {
-        Self { skipped: self.skipped + other.skipped, run_time: self.run_time + other.run_time }
+        Self {
+            skipped: self.skipped + other.skipped,
+            signals_skipped: self.signals_skipped + other.signals_skipped,
+            run_time: self.run_time + other.run_time,
+        }
     }
 }
 
@@ -67,10 +85,11 @@ mod tests {
     fn the_counts_stand_among_other_things() {
         let fdinfo =
             "pos:\t0\nprog_type:\t26\nrun_time_ns:\t1500\nrun_cnt:\t7\nrecursion_misses:\t42\nverified_insns:\t9\n";
-        let tally = Tally { skipped: 42, run_time: Duration::from_nanos(1500) };
+        let tally = Tally { skipped: 42, signals_skipped: 0, run_time: Duration::from_nanos(1500) };
         assert_eq!(Tally::parse(fdinfo).unwrap(), tally);
-        let twice: Tally = [tally, tally].into_iter().sum();
-        assert_eq!(twice, Tally { skipped: 84, run_time: Duration::from_micros(3) });
+        let all: Tally = [SIGNALS, "sched_process_exit"].map(|name| tally.of_program(name)).into_iter().sum();
+        assert_eq!(all, Tally { skipped: 84, signals_skipped: 42, run_time: Duration::from_micros(3) });
+        assert_eq!(all.max(tally), all);
     }
 
     #[test]

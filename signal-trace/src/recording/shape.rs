@@ -155,6 +155,7 @@ enum MaskShape {
 #[serde(remote = "Loss", rename_all = "snake_case")]
 enum LossShape {
     Bulk,
+    Exits,
     Init,
 }
 

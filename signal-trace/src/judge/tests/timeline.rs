@@ -111,7 +111,12 @@ impl World {
                 self.inputs.push((at, Input::Cgroup(CgroupChange::Gone(id))));
             }
             "lost" => {
-                let loss = if words[0] == "init" { Loss::Init } else { Loss::Bulk };
+                let loss = match words[0] {
+                    "bulk" => Loss::Bulk,
+                    "exits" => Loss::Exits,
+                    "init" => Loss::Init,
+                    other => panic!("no such loss: {other}"),
+                };
                 self.inputs.push((at, Input::Lost(loss)));
             }
             "tick" => self.inputs.push((at, Input::Tick)),
