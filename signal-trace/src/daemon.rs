@@ -26,7 +26,7 @@ use crate::recording::Recorder;
 use crate::report::metrics::KernelEvent;
 
 /// A record that nobody was woken for waits no longer than this.
-const LONGEST_WAIT: Duration = Duration::from_secs(1);
+const LONGEST_WAIT: Duration = Duration::from_secs(2);
 /// The same while only the ends of some processes are missing for a verdict: init's end rings, theirs do not, and they
 /// come at most seconds after it.
 const LAST_WAIT: Duration = Duration::from_millis(5);
