@@ -252,8 +252,7 @@ impl Judge {
     }
 
     fn born(&mut self, id: CgroupId, time: KernelTime, event: &ProcessEvent, out: &mut Vec<Output>) {
-        let beside = event.parent_cgroup == event.task.cgroup;
-        let inside = beside || self.index.container_of(event.parent_cgroup) == Some(id);
+        let inside = self.index.container_of(event.parent_cgroup) == Some(id);
         let place = if inside { Birthplace::Inside } else { Birthplace::Outside };
         if let Some(container) = self.containers.get_mut(&id) {
             container.born(time, event, place, out);
