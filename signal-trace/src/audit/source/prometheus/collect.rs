@@ -1,8 +1,10 @@
 //! From the answers of one server to what was counted.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use futures_util::{StreamExt as _, stream};
 use jiff::Timestamp;
 
 use super::super::super::tally::{Gap, Key, Source, Tallies, Watched};
@@ -17,6 +19,10 @@ const SHORTEST: i64 = 3600;
 /// Questions to one server, whatever it finds too much.
 const MOST: usize = 400;
 
+/// Questions that are on their way to one server at a time: it answers each with one thread, and one of them takes longer
+/// than all others together.
+const AT_ONCE: usize = 2;
+
 /// What one server says.
 pub(super) struct Collector<'e> {
     endpoint: &'e Endpoint,
@@ -24,6 +30,7 @@ pub(super) struct Collector<'e> {
     nodes: Option<u64>,
     tallies: Tallies,
     buckets: BTreeMap<Key, BTreeMap<Edge, u64>>,
+    before: Vec<(Key, Verdict, u64)>,
     agents: BTreeMap<String, Line>,
     all_nodes: BTreeMap<String, Line>,
     unknown_names: u64,
@@ -44,6 +51,7 @@ impl<'e> Collector<'e> {
             nodes,
             tallies: Tallies { sources: vec![source], ..Tallies::default() },
             buckets: BTreeMap::new(),
+            before: Vec::new(),
             agents: BTreeMap::new(),
             all_nodes: BTreeMap::new(),
             unknown_names: 0,
@@ -52,30 +60,43 @@ impl<'e> Collector<'e> {
     }
 
     /// Asks everything. What is not answered is a gap; a server that cannot be talked to is asked no further.
-    pub(super) async fn run(mut self, period: Range, progress: &dyn Fn()) -> Tallies {
-        for ask in Ask::ALL {
-            let result = self.ask(ask, ask.range(period), period).await;
+    pub(super) async fn run(self, period: Range, progress: &dyn Fn()) -> Tallies {
+        let collector = RefCell::new(self);
+        let answered = async |ask: Ask| {
+            let result = Self::ask(&collector, ask, period).await;
             progress();
+            (ask, result)
+        };
+        let mut results = stream::iter(Ask::ALL).map(answered).buffer_unordered(AT_ONCE);
+        while let Some((ask, result)) = results.next().await {
             if let Err(error) = result {
                 let is_over =
                     !matches!(error, AskError::Refused { .. } | AskError::TooMuch { .. } | AskError::TooLong { .. });
                 let about = if is_over { String::new() } else { format!(" ({})", ask.about()) };
-                self.gap(&format!("{}{about} {error}", self.endpoint.address));
+                let mut collector = collector.borrow_mut();
+                let message = format!("{}{about} {error}", collector.endpoint.address);
+                collector.gap(&message);
                 if is_over {
                     break;
                 }
             }
         }
-        self.close(period)
+        drop(results);
+        collector.into_inner().close(period)
     }
 
-    async fn ask(&mut self, ask: Ask, range: Range, period: Range) -> Result<(), AskError> {
-        let mut left = vec![range];
+    async fn ask(collector: &RefCell<Self>, ask: Ask, period: Range) -> Result<(), AskError> {
+        let (endpoint, names) = {
+            let collector = collector.borrow();
+            (collector.endpoint, collector.names)
+        };
+        let mut left = vec![ask.range(period)];
         while let Some(part) = left.pop() {
-            let query = self.names.query(ask, part);
-            self.asked += 1;
-            let (status, body) = self.endpoint.client.ask(&query).await?;
-            let may_split = ask.can_be_split() && part.seconds() > SHORTEST && self.asked < MOST;
+            let query = names.query(ask, part);
+            let (status, body) = endpoint.client.ask(&query).await?;
+            let mut collector = collector.borrow_mut();
+            collector.asked += 1;
+            let may_split = ask.can_be_split() && part.seconds() > SHORTEST && collector.asked < MOST;
             match parse(status, &body) {
                 Err(AskError::TooMuch { .. }) if may_split => {
                     let [first, second] = part.halves();
@@ -84,10 +105,11 @@ impl<'e> Collector<'e> {
                 Err(error) => return Err(error),
                 Ok(answer) => {
                     for warning in &answer.warnings {
-                        self.gap(&format!("{} warns ({}): {warning}", self.endpoint.address, ask.about()));
+                        let message = format!("{} warns ({}): {warning}", endpoint.address, ask.about());
+                        collector.gap(&message);
                     }
                     for series in &answer.series {
-                        self.take(ask, series, &query, period);
+                        collector.take(ask, series, &query, period);
                     }
                 }
             }
@@ -106,9 +128,8 @@ impl<'e> Collector<'e> {
             }
             Ask::Before => {
                 let (count, verdict) = (series.last().map_or(0, whole), self.verdict(&series.metric));
-                // A workload that is no more has no part in the period.
-                if let Some(tally) = self.tallies.containers.get_mut(&key).filter(|_| count > 0) {
-                    tally.before.entry(verdict).or_default().shutdowns += count;
+                if count > 0 {
+                    self.before.push((key, verdict, count));
                 }
             }
             Ask::Durations => {
@@ -206,7 +227,14 @@ impl<'e> Collector<'e> {
                 below = below.max(cumulative);
             }
         }
+        for (key, verdict, count) in std::mem::take(&mut self.before) {
+            // A workload that is no more has no part in the period.
+            if let Some(tally) = self.tallies.containers.get_mut(&key) {
+                tally.before.entry(verdict).or_default().shutdowns += count;
+            }
+        }
         self.cover(period);
+        self.tallies.gaps.sort();
         self.tallies
     }
 
