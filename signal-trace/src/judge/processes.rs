@@ -352,6 +352,33 @@ mod tests {
     }
 
     #[test]
+    fn a_look_tells_the_namespaces_init_too_and_nobody_makes_it_less() {
+        let look = |pid, ns_pid, level| SeenProcess { ns_pid: Pid(ns_pid), level, ..seen(pid, 1) };
+        let mut table = Processes::default();
+        table.insert_seen(&look(8, 7, 1)).unwrap();
+        table.insert_seen(&look(9, 1, 1)).unwrap();
+        assert_eq!(table.init().unwrap().key, key(9));
+        table.insert(&task(9), key(1), Birthplace::Outside).unwrap();
+        assert_eq!(table.init().unwrap().key, key(9), "a record of it without the flag");
+        let mut host = Processes::default();
+        host.insert_seen(&look(8, 7, 0)).unwrap();
+        host.insert_seen(&look(9, 1, 0)).unwrap();
+        assert_eq!(host.init().unwrap().key, key(8), "the machine's own first process is no container's");
+    }
+
+    #[test]
+    fn whose_birth_is_told_after_a_look_hangs_where_the_record_says() {
+        let mut table = Processes::default();
+        table.insert(&task(10), key(1), Birthplace::Outside).unwrap();
+        table.insert_seen(&seen(12, 99)).unwrap();
+        assert!(!table.has_holes(key(10)));
+        table.insert(&task(12), key(10), Birthplace::Inside).unwrap();
+        assert!(!table.has_holes(key(10)), "its parent is known");
+        table.insert(&task(12), key(11), Birthplace::Inside).unwrap();
+        assert!(table.has_holes(key(10)), "its parent in the container is not");
+    }
+
+    #[test]
     fn a_lost_parent_is_a_hole_until_it_is_seen_to_be_the_parent() {
         let mut table = Processes::default();
         table.insert(&task(10), key(1), Birthplace::Outside).unwrap();
