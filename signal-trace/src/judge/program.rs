@@ -41,3 +41,27 @@ fn is_script(name: &str) -> bool {
     let cut = name.len() == LONGEST && (name.ends_with(".s") || name.ends_with('.'));
     cut || name.ends_with(".sh") || name.contains("entrypoi")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_are_told_apart_by_their_names() {
+        let names = [
+            (Kind::Shell, &["sh", "busybox", "start.sh", "docker-entrypoi", "run-the-worke.s", "run-the-worker."][..]),
+            (Kind::InitHelper, &["tini", "dumb-init", "runsvdir"]),
+            (Kind::PackageManager, &["npm start", "npm", "yarn", "npx"]),
+            (Kind::Uwsgi, &["uwsgi"]),
+            (Kind::Other, &["nginx", "a.s", "ends.", "fifteen-letters", "bashful", ""]),
+        ];
+        for (expected, names) in names {
+            for name in names {
+                let comm = Comm::new(name.as_bytes());
+                assert!(kind(&comm) == expected, "{name}");
+                let by_signals = [Kind::Shell, Kind::PackageManager, Kind::InitHelper].contains(&expected);
+                assert_eq!(tells_by_signals(&comm), by_signals, "{name}");
+            }
+        }
+    }
+}
