@@ -6,6 +6,10 @@ use serde::Deserialize;
 
 use super::error::AskError;
 
+/// Bytes of a server's own words that are passed on, and warnings of one answer.
+const LONGEST: usize = 512;
+const WARNINGS: usize = 16;
+
 /// A good answer.
 #[derive(Debug, Default)]
 pub(super) struct Answer<'t> {
@@ -87,15 +91,22 @@ impl Series<'_> {
 /// Reads an answer with that status.
 pub(super) fn parse(status: u16, body: &[u8]) -> Result<Answer<'_>, AskError> {
     let envelope: Envelope<'_> = serde_json::from_slice(body).map_err(|error| not_json(status, body, &error))?;
-    let warnings = envelope.warnings.unwrap_or_default();
+    let warnings = envelope.warnings.unwrap_or_default().into_iter().take(WARNINGS).map(brief).collect();
     match (&*envelope.status, envelope.data) {
         ("success", Some(data)) if status == 200 => Ok(Answer { series: data.result, warnings }),
         _ => {
             let kind = envelope.error_type.unwrap_or_else(|| status.to_string());
             let message = envelope.error.unwrap_or_else(|| "no reason given".to_owned());
-            Err(if is_too_much(&message) { AskError::TooMuch { message } } else { AskError::Refused { kind, message } })
+            let too_much = is_too_much(&message);
+            let (kind, message) = (brief(kind), brief(message));
+            Err(if too_much { AskError::TooMuch { message } } else { AskError::Refused { kind, message } })
         }
     }
+}
+
+fn brief(mut words: String) -> String {
+    words.truncate(words.floor_char_boundary(LONGEST));
+    words
 }
 
 /// As Prometheus, Thanos, Mimir and VictoriaMetrics say it.
@@ -137,6 +148,21 @@ mod tests {
         assert_eq!(answer.series[0].metric.workload, "a\"b");
         assert_eq!(answer.series[0].points().collect::<Vec<_>>(), [(1.5, 2.0), (5.0, 7.0)]);
         assert_eq!((answer.series[0].last(), answer.series[1].last()), (Some(7.0), Some(1.0)));
+    }
+
+    #[test]
+    fn a_server_is_not_quoted_at_length() {
+        let long = "ü".repeat(10_000);
+        let refused = format!(r#"{{"status":"error","errorType":"{long}","error":"{long}"}}"#);
+        assert!(error(400, &refused).len() < 1200);
+        let too_much = format!(r#"{{"status":"error","error":"{long} too many samples"}}"#);
+        assert!(
+            matches!(parse(422, too_much.as_bytes()), Err(AskError::TooMuch { message }) if message.len() <= LONGEST)
+        );
+        let warnings = vec![format!(r#""{long}""#); 100].join(",");
+        let warned = format!(r#"{{"status":"success","warnings":[{warnings}],"data":{{"result":[]}}}}"#);
+        let answer = parse(200, warned.as_bytes()).unwrap();
+        assert!(answer.warnings.len() == WARNINGS && answer.warnings.iter().all(|warning| warning.len() <= LONGEST));
     }
 
     #[test]
