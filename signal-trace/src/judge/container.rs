@@ -72,6 +72,8 @@ pub(super) struct Container {
     /// Somebody else may have become init while a window was open.
     init_unsettled: bool,
     window: Option<Window>,
+    /// The deadline that the schedule knows.
+    pub(super) scheduled: Option<KernelTime>,
     known_since: KernelTime,
     past: Past,
     /// A look at `/proc` has filled the table, or the container is so young that records have.
@@ -106,6 +108,7 @@ impl Container {
             init: None,
             init_unsettled: false,
             window: None,
+            scheduled: None,
             known_since,
             past,
             seeded: false,
@@ -307,14 +310,14 @@ impl Container {
             self.lost(time, Loss::Bulk);
             return;
         }
-        let process = self.processes.get(event.task.key);
-        if let (Some(window), Some(process)) = (&mut self.window, process)
-            && time < window.evidence.opened
+        let process = || self.processes.get(event.task.key);
+        if let Some(window) = self.window.as_mut().filter(|window| time < window.evidence.opened)
+            && let Some(process) = process()
         {
             window.evidence.add_member(process, &self.processes);
         }
         let may_be_init = |process: &Process| process.unkillable || process.root == process.key;
-        if self.init.is_none() || self.init_unsettled || process.is_none_or(may_be_init) {
+        if self.init.is_none() || self.init_unsettled || process().is_none_or(may_be_init) {
             self.refresh_init(out);
         }
     }

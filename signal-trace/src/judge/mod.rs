@@ -357,7 +357,12 @@ fn origin(index: &Index, id: CgroupId, container: &Container, event: &SignalEven
 
 /// Keeps the schedule in step with a container that was touched.
 fn settle(schedule: &mut Schedule, id: CgroupId, container: &mut Container, now: KernelTime, out: &mut Vec<Output>) {
-    if schedule.note(id, container.deadline()) {
+    let due = container.deadline();
+    if due.is_some() && due == container.scheduled {
+        return;
+    }
+    container.scheduled = due;
+    if schedule.note(id, due) {
         container.kernel_closes(now);
         out.push(Output::WindowClosed(id));
     }

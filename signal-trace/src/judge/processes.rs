@@ -186,26 +186,26 @@ impl Processes {
         {
             living.remove();
         }
-        let Some(process) = self.by_key.get_mut(&key) else { return };
-        process.dead = true;
-        if process.children == 0 {
-            self.forget(key);
+        let Entry::Occupied(mut process) = self.by_key.entry(key) else { return };
+        if process.get().children == 0 {
+            let parent = process.remove().parent;
+            self.release(parent);
         } else {
+            process.get_mut().dead = true;
             self.splice(key);
         }
     }
 
-    /// Drops a dead entry without children, and then its parent if that was waiting for this.
-    fn forget(&mut self, key: ProcessKey) {
-        let mut next = Some(key);
-        while let Some(process) = next.and_then(|key| self.by_key.remove(&key)) {
-            next = None;
-            if let Some(parent) = process.parent.and_then(|p| self.by_key.get_mut(&p)) {
-                parent.children -= 1;
-                if parent.dead && parent.children == 0 {
-                    next = Some(parent.key);
-                }
+    /// Its entry has one child less. One of the dead that waited for this goes too, and so on upwards.
+    fn release(&mut self, parent: Option<ProcessKey>) {
+        let mut next = parent;
+        while let Some(key) = next {
+            let Entry::Occupied(mut parent) = self.by_key.entry(key) else { return };
+            parent.get_mut().children -= 1;
+            if !parent.get().dead || parent.get().children > 0 {
+                return;
             }
+            next = parent.remove().parent;
         }
     }
 
