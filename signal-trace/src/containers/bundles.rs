@@ -299,6 +299,20 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_may_be_read_ends_before_the_part_that_differs() {
+        let folders: Vec<_> = Bundles::with_state_in(&["/srv/crio".into()]).folders().collect();
+        let expected = [
+            "/srv/crio/io.containerd.runtime.v2.task",
+            "/srv/crio/overlay-containers",
+            "/run/containerd/io.containerd.runtime.v2.task",
+            "/run/k3s/containerd/io.containerd.runtime.v2.task",
+            "/run/containers/storage/overlay-containers",
+            "/var/run/containers/storage/overlay-containers",
+        ];
+        assert_eq!(folders, expected.map(PathBuf::from));
+    }
+
     fn containerd(namespace: &str) -> String {
         format!("run/containerd/io.containerd.runtime.v2.task/{namespace}/{ID}")
     }
