@@ -265,6 +265,8 @@ impl<'de> Deserialize<'de> for Annotations {
 mod tests {
     use std::os::unix::fs::symlink;
 
+    use rustix::fs::FileType;
+
     use super::*;
     use crate::containers::{Identity, Runtime};
     use crate::event::CgroupId;
@@ -425,8 +427,13 @@ mod tests {
         std::fs::write(&path, large).unwrap();
         problem("larger than 4 MiB");
         std::fs::remove_file(&path).unwrap();
-        symlink("/etc/passwd", &path).unwrap();
+        let elsewhere = root.0.join("elsewhere");
+        std::fs::write(&elsewhere, CONTAINERD).unwrap();
+        symlink(elsewhere, &path).unwrap();
         problem("cannot read bundle");
+        std::fs::remove_file(&path).unwrap();
+        rustix::fs::mknodat(rustix::fs::CWD, &path, FileType::Fifo, Mode::RUSR, 0).unwrap();
+        problem("not a regular file");
         std::fs::remove_file(&path).unwrap();
         std::fs::create_dir(&path).unwrap();
         problem("not a regular file");
