@@ -356,15 +356,19 @@ impl Container {
         }
         if was_init {
             self.init = None;
-            if key.start <= StartTick::from_nanos(time.0.saturating_sub(STAGE)) {
-                self.init_ended = StartTick::from_nanos(time.0);
-            }
+            self.note_init_end(key, time);
         }
         // The end of another one makes nobody init.
         if self.init.is_none() || self.init_unsettled {
             self.refresh_init(out);
         }
         self.follow(fate, out);
+    }
+
+    fn note_init_end(&mut self, init: ProcessKey, time: KernelTime) {
+        if init.start <= StartTick::from_nanos(time.0.saturating_sub(STAGE)) {
+            self.init_ended = StartTick::from_nanos(time.0);
+        }
     }
 
     pub(super) fn oom_mark(&mut self, time: KernelTime, pid: Pid) {
@@ -388,7 +392,13 @@ impl Container {
         if self.stale || !self.seeded {
             // The record of an end that was not lost is still to come, and that of a stop may be before it.
             let spared = self.init.filter(|_| self.seeded && !self.init_stale);
+            let first =
+                self.init.and_then(|key| self.processes.get(key)).filter(|init| !init.unkillable).map(|p| p.key);
             self.processes.retain_seen(&snapshot.processes, spared, StartTick::from_nanos(snapshot.time.0));
+            // Whoever outlives an init whose end was not seen is a session all the same.
+            if let Some(gone) = first.filter(|key| self.processes.living().all(|process| process.key != *key)) {
+                self.note_init_end(gone, snapshot.time);
+            }
             (self.stale, self.init_stale) = (false, false);
         }
         self.refresh_init(out);

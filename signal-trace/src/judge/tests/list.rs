@@ -149,6 +149,7 @@ timelines! {
     session_killed_with_the_container,
     session_moves_away_during_the_stop,
     session_outlives_a_shared_namespaces_init,
+    session_outlives_an_init_whose_end_was_skipped,
     session_signal_and_late_news_of_the_deletion,
     session_signal_and_news_of_a_running_pod,
     session_signal_before_the_deletion,
