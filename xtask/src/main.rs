@@ -47,7 +47,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Verb {
-    /// Install what the build needs, once: Rust components, the musl target, the linker of the kernel programs.
+    /// Install what the build needs, once: Rust components, the musl target and its C compiler, the linker of the kernel
+    /// programs.
     ///
     /// Every other command does this by itself where it is missing.
     Setup,

@@ -1,4 +1,4 @@
-//! Debian packages that the tests need beside a Rust toolchain: what is missing is installed, and said.
+//! Debian packages that the build and the tests need beside a Rust toolchain: what is missing is installed, and said.
 //!
 //! A need is judged by the file that is used, not by the package's name: another package, or no package, may have
 //! brought it. Where there is no apt, what is missing is named.
@@ -14,6 +14,10 @@ pub(crate) struct Package {
     name: &'static str,
     missing: fn() -> bool,
 }
+
+/// The C compiler of the static binary: parts of its cryptography are in C.
+pub(crate) const STATIC: [Package; 1] =
+    [Package { name: "musl-tools", missing: || machine::find("musl-gcc").is_none() }];
 
 /// The shell that containers and virtual machines are made of.
 pub(crate) const BUSYBOX: &str = "/bin/busybox";

@@ -1,5 +1,5 @@
-//! `setup`: what the build needs and cargo does not bring: parts of the pinned Rust toolchain, and the linker of the
-//! kernel programs.
+//! `setup`: what the build needs and cargo does not bring: parts of the pinned Rust toolchain, the C compiler of the static
+//! binary, and the linker of the kernel programs.
 //!
 //! That linker has to speak the LLVM bitcode of the very compiler that makes it, so it is built here against the LLVM
 //! library inside the toolchain: no LLVM of the system is involved. A stamp beside it names what it was built from.
@@ -13,6 +13,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::child;
 use crate::machine;
+use crate::packages;
 
 /// The version of bpf-linker that the programs are built with.
 const LINKER_VERSION: &str = "0.13.0";
@@ -64,6 +65,8 @@ pub(crate) fn run(voice: Voice) -> Result<Toolchain> {
     let compiler =
         machine::find("cc").context("there is no C compiler `cc`, which links every program: install gcc")?;
     say(voice, &format!("{}: links every program for this machine", compiler.display()));
+    packages::provide(&packages::STATIC)?;
+    say(voice, "musl-gcc: compiles what is C in the static binary");
     linker(&toolchain, &machine::workspace().join("target/tools"))?;
     say(voice, &format!("bpf-linker {LINKER_VERSION} with LLVM {}: links the kernel programs", toolchain.llvm));
     Ok(toolchain)
