@@ -21,7 +21,7 @@ use crate::containers::snapshot::{PidNamespace, is_ending, own_pid_namespace, pi
 use crate::event::{CgroupId, Event, EventKind, KernelTime, Pid, Signal};
 use crate::judge::shutdown::{ContainerFacts, Shutdown};
 use crate::judge::{CgroupChange, Input, Judge, Loss, Output, Spec};
-use crate::kernel::{Kernel, LoadError, Losses, ProgramError, Settings, TableError, Tally, Tracked, boot_time};
+use crate::kernel::{Kernel, LoadError, Losses, ProgramError, Settings, Skips, TableError, Tally, Tracked, boot_time};
 use crate::recording::Recorder;
 use crate::report::metrics::KernelEvent;
 
@@ -109,7 +109,7 @@ pub struct Daemon {
     tally: Tally,
     tallied: KernelTime,
     /// Of the tally, what the judge was told of.
-    signals_skipped: u64,
+    skips_told: Skips,
     rescanned: KernelTime,
     /// The hierarchy is to be read again, once it may be.
     rescan_wanted: bool,
@@ -153,7 +153,7 @@ impl Daemon {
             losses: Losses::default(),
             tally: Tally::default(),
             tallied: KernelTime::default(),
-            signals_skipped: 0,
+            skips_told: Skips::default(),
             rescanned: KernelTime::default(),
             rescan_wanted: false,
             unwatched: HashSet::new(),
@@ -339,7 +339,9 @@ impl Daemon {
         let mut batch = std::mem::take(&mut self.batch);
         self.kernel.drain(boot_time(), &mut batch);
         let may_judge = |event: &Event| matches!(event.kind, EventKind::Exit(_) | EventKind::CgroupGone(_));
-        self.note_losses(self.judge.open_windows() > 0 && batch.iter().any(may_judge));
+        let may_open = |event: &Event| matches!(event.kind, EventKind::Signal(_));
+        let may_be_open = self.judge.open_windows() > 0 || batch.iter().any(may_open);
+        self.note_losses(may_be_open && batch.iter().any(may_judge));
         for event in batch.drain(..) {
             self.counters.by_kind[KernelEvent::from(&event.kind) as usize] += 1;
             self.counters.last_event = Some(event.time);
@@ -369,7 +371,7 @@ impl Daemon {
     fn note_losses(&mut self, may_judge: bool) {
         self.take_tally(may_judge);
         let now = match self.kernel.losses() {
-            Ok(losses) => Losses { program_skipped: self.tally.skipped, ..losses },
+            Ok(losses) => Losses { program_skipped: self.tally.skips.total(), ..losses },
             Err(error) => return warn!(%error, "cannot read how much was lost"),
         };
         let before = std::mem::replace(&mut self.losses, now);
@@ -377,17 +379,9 @@ impl Daemon {
             return;
         }
         warn!(?now, "records were lost: the shutdowns they touched are unknown");
-        // Which record a program would have written, nobody knows.
-        let signals_skipped = self.tally.signals_skipped;
-        let blind = signals_skipped > std::mem::replace(&mut self.signals_skipped, signals_skipped);
-        let loss = if blind || now.init_ring_full > before.init_ring_full {
-            Loss::Init
-        } else if now.program_skipped > before.program_skipped {
-            Loss::Exits
-        } else {
-            Loss::Bulk
-        };
-        self.tell(Input::Lost(loss));
+        let skips = self.tally.skips;
+        let told = std::mem::replace(&mut self.skips_told, skips);
+        self.tell(Input::Lost(worst_loss((before, now), (told, skips))));
         self.want_rescan();
     }
 
@@ -571,6 +565,22 @@ impl Daemon {
     }
 }
 
+/// The worst of what was lost between two counts, of the rings and of programs that were skipped: which record one would
+/// have written, nobody knows.
+fn worst_loss((rings_before, rings): (Losses, Losses), (skips_before, skips): (Skips, Skips)) -> Loss {
+    let lives = skips.lives > skips_before.lives;
+    let of_a_ring = Losses { program_skipped: rings_before.program_skipped, ..rings } != rings_before;
+    if skips.signals > skips_before.signals || rings.init_ring_full > rings_before.init_ring_full {
+        Loss::Init
+    } else if skips.others > skips_before.others || (lives && of_a_ring) {
+        Loss::Exits
+    } else if lives {
+        Loss::Lives
+    } else {
+        Loss::Bulk
+    }
+}
+
 fn report_table(result: Result<(), TableError>) {
     if let Err(error) = result {
         warn!(%error, "a container is not followed");
@@ -579,4 +589,25 @@ fn report_table(result: Result<(), TableError>) {
 
 fn thread_time() -> Duration {
     Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_worst_of_what_was_lost_is_told() {
+        let none = (Losses::default(), Skips::default());
+        let worst = |losses: Losses, skips: Skips| worst_loss((none.0, losses), (none.1, skips));
+        let (full, init_full) =
+            (Losses { ring_full: 1, ..none.0 }, Losses { init_ring_full: 1, ring_full: 1, ..none.0 });
+        let (lives, others) = (Skips { lives: 1, ..none.1 }, Skips { others: 1, ..none.1 });
+        assert_eq!(worst(full, none.1), Loss::Bulk);
+        assert_eq!(worst(Losses { program_skipped: 1, ..none.0 }, lives), Loss::Lives);
+        assert_eq!(worst(Losses { program_skipped: 1, ..full }, lives), Loss::Exits, "what the ring lost was no life");
+        assert_eq!(worst(Losses { program_skipped: 1, ..none.0 }, others), Loss::Exits);
+        assert_eq!(worst(init_full, lives), Loss::Init);
+        assert_eq!(worst(Losses { program_skipped: 1, ..none.0 }, Skips { signals: 1, ..lives }), Loss::Init);
+        assert_eq!(worst_loss((full, full), (lives, lives)), Loss::Bulk, "what was told before is no news");
+    }
 }

@@ -16,9 +16,10 @@ use crate::judge::shutdown::{
 };
 use crate::judge::verdict::{self, Case};
 use crate::judge::window::{Fate, Phase, Window};
-use crate::judge::{Loss, Output, Past, Spec, advice};
+use crate::judge::{Doubt, Loss, Output, Past, Spec, advice};
 
-/// Without a configured grace: a SIGKILL this soon after the tracer came may have had its stop signal before.
+/// Without a configured grace: a SIGKILL this soon after the tracer came may have had its stop signal before. After a loss
+/// a configured one may be shorter than what was asked for.
 const UNSEEN_STOP: Duration = Duration::from_secs(600);
 
 /// With one: who enforces it, and was away meanwhile, does so this much later.
@@ -92,15 +93,15 @@ pub(super) struct Container {
     strayed: bool,
     /// Who ended while a look at `/proc` was on its way, which may still list them.
     ended: Vec<ProcessKey>,
-    /// What opens up to this instant may have been touched by a loss.
-    lost_until: KernelTime,
+    /// What may have touched the windows that open now.
+    doubt: Doubt,
 }
 
 /// More than a runtime's own stages, which are what ends while a container is made.
 const MAX_ENDED: usize = 64;
 
 impl Container {
-    pub(super) fn new(facts: Arc<ContainerFacts>, known_since: KernelTime, past: Past, lost_until: KernelTime) -> Self {
+    pub(super) fn new(facts: Arc<ContainerFacts>, known_since: KernelTime, past: Past, doubt: Doubt) -> Self {
         Self {
             facts,
             spec: Spec::default(),
@@ -119,7 +120,7 @@ impl Container {
             init_ended: StartTick::default(),
             strayed: false,
             ended: Vec::new(),
-            lost_until,
+            doubt,
         }
     }
 
@@ -178,14 +179,7 @@ impl Container {
         }
     }
 
-    pub(super) fn signal(
-        &mut self,
-        time: KernelTime,
-        event: &SignalEvent,
-        origin: Where,
-        past: Past,
-        out: &mut Vec<Output>,
-    ) {
+    pub(super) fn signal(&mut self, time: KernelTime, event: &SignalEvent, origin: Where) {
         let named;
         let event = if event.sender.key.start == StartTick::default() {
             named = self.with_known_sender(event);
@@ -194,12 +188,14 @@ impl Container {
             event
         };
         self.processes.refresh(&event.sender);
-        self.adopt_init(&event.target, out);
         self.processes.refresh(&event.target);
         let to_init = self.init == Some(event.target.key);
         let to_self = event.sender.key == event.target.key;
         if to_init && !event.kernel_made && !to_self {
-            self.consider_opening(time, event, origin, past);
+            let session = origin == Where::Inside && self.processes.get(event.sender.key).is_none();
+            self.consider_opening(time, event, if session { Where::ExecSession } else { origin });
+        } else if !to_init && verdict::stops(origin) && self.may_stop(event.signal) {
+            self.note_unenforced(event.target.key, time);
         }
         if let Some(window) = &mut self.window {
             window.evidence.signal(time, event, origin, &self.processes);
@@ -219,7 +215,7 @@ impl Container {
     }
 
     /// The namespace flag names init even where no record of its birth came.
-    fn adopt_init(&mut self, target: &Task, out: &mut Vec<Output>) {
+    pub(super) fn adopt_init(&mut self, target: &Task, out: &mut Vec<Output>) {
         let known = || self.init.and_then(|key| self.processes.get(key)).is_some_and(|init| init.unkillable);
         if target.unkillable && !known() {
             let unknown_parent = ProcessKey::default();
@@ -233,7 +229,7 @@ impl Container {
         }
     }
 
-    fn consider_opening(&mut self, time: KernelTime, event: &SignalEvent, origin: Where, past: Past) {
+    fn consider_opening(&mut self, time: KernelTime, event: &SignalEvent, origin: Where) {
         let from_outside = verdict::stops(origin);
         let may_start = match self.window.as_ref().map(|w| w.phase) {
             None | Some(Phase::Candidate(_)) => true,
@@ -242,7 +238,7 @@ impl Container {
         };
         let grace = self.spec.grace.period;
         let certain = self.spec.stop_signal.map_or(event.signal == Signal::TERM, |s| s == event.signal);
-        let possible = self.spec.stop_signal.is_none() && event.signal.is_terminating();
+        let possible = self.may_stop(event.signal);
         if !may_start {
             if let Some(window) = self.window.as_mut().filter(|_| from_outside && (certain || possible)) {
                 window.stopped_again(time, event.signal, certain);
@@ -251,21 +247,33 @@ impl Container {
         }
         if event.signal == Signal::KILL {
             if from_outside && event.result != Generated::Ignored {
-                self.open(time, None, past, |e| Window::open(e, grace));
+                self.open(time, None, |e| Window::open(e, grace));
             }
         } else if from_outside && certain {
-            self.open(time, Some(stop(event, origin)), Past::Seen, |e| Window::open(e, grace));
+            self.open(time, Some(stop(event, origin)), |e| Window::open(e, grace));
         } else if from_outside && possible {
-            self.open(time, Some(stop(event, origin)), Past::Seen, |e| Window::provisional(e, grace));
+            self.open(time, Some(stop(event, origin)), |e| Window::provisional(e, grace));
         } else if origin == Where::ExecSession
             && event.signal.is_terminating()
             && event.result != Generated::Ignored
             && self.window.is_none()
         {
             let terminating = self.spec.terminating_since.is_some();
-            self.open(time, Some(stop(event, origin)), Past::Seen, |e| {
+            self.open(time, Some(stop(event, origin)), |e| {
                 if terminating { Window::open(e, grace) } else { Window::candidate(e) }
             });
+        }
+    }
+
+    /// Whether it is the stop signal, or could be, as that is not known.
+    fn may_stop(&self, signal: Signal) -> bool {
+        self.spec.stop_signal.map_or(signal.is_terminating(), |stop| stop == signal)
+    }
+
+    /// A stop signal to one who is not held for init, which it may be if the end of who is was not seen.
+    fn note_unenforced(&mut self, target: ProcessKey, time: KernelTime) {
+        if self.unenforced.is_none_or(|(stopped, _)| Some(stopped) != self.init) {
+            self.unenforced = Some((target, time));
         }
     }
 
@@ -273,10 +281,10 @@ impl Container {
         self.window.as_ref()?.evidence.stop.map(|s| s.signal)
     }
 
-    fn open(&mut self, time: KernelTime, stop: Option<Stop>, past: Past, make: impl FnOnce(Evidence) -> Window) {
+    fn open(&mut self, time: KernelTime, stop: Option<Stop>, make: impl FnOnce(Evidence) -> Window) {
         let Some(init) = self.init.and_then(|key| self.processes.get(key)) else { return };
         // Without the namespace's flag, init is whoever came first: no guess to make from a table with holes.
-        if !init.unkillable && self.stale {
+        if !init.unkillable && (self.stale || !init.certain) {
             return;
         }
         // Who outlived the init that ran the container is a session, say, and is swept up.
@@ -286,19 +294,28 @@ impl Container {
         let mut evidence = Evidence::open(time, stop, init, &self.processes);
         // Without a stop signal it matters whether one could have come before anybody looked.
         let unenforced = self.unenforced.is_some_and(|(stopped, at)| stopped == init.key && time.since(at) <= GIVEN_UP);
-        let stopped_before = past == Past::Unknown || unenforced || self.may_be_stopped_before(time);
+        let stopped_before = unenforced || self.may_be_stopped_before(time);
         let stop_unseen = stop.is_none() && stopped_before;
-        evidence.lost = stop_unseen || self.stale || self.strayed || time <= self.lost_until;
+        evidence.lost = stop_unseen || self.stale || self.strayed || time <= self.doubt.records;
         evidence.lost |= self.processes.has_holes(init.key);
+        // What stopped it before this may have been among the signals that were lost.
+        let doubtful = self.time_to_kill().max(UNSEEN_STOP);
+        evidence.lost |= self.doubt.stops.is_some_and(|lost| time.since(lost) <= doubtful);
+        evidence.births_unseen = time <= self.doubt.births;
+        evidence.lost |= evidence.births_unseen && !init.unkillable;
         self.window = Some(make(evidence));
     }
 
     /// Whether what is killed at that instant may have had its stop signal before anybody looked.
     fn may_be_stopped_before(&self, time: KernelTime) -> bool {
-        let young = self.spec.grace.period.map_or(UNSEEN_STOP, |grace| grace.saturating_add(RUNTIME_AWAY));
         let deleted_before =
             self.spec.terminating_since.is_some_and(|since| since <= self.known_since.after(DELETION_TOLERANCE));
-        self.past == Past::Unknown && (deleted_before || time.since(self.known_since) <= young)
+        self.past == Past::Unknown && (deleted_before || time.since(self.known_since) <= self.time_to_kill())
+    }
+
+    /// How long after a stop signal that nobody saw the SIGKILL may come.
+    fn time_to_kill(&self) -> Duration {
+        self.spec.grace.period.map_or(UNSEEN_STOP, |grace| grace.saturating_add(RUNTIME_AWAY))
     }
 
     pub(super) fn born(&mut self, time: KernelTime, event: &ProcessEvent, place: Birthplace, out: &mut Vec<Output>) {
@@ -322,12 +339,18 @@ impl Container {
         }
     }
 
-    /// A process went to another cgroup: it may have been one of this container's.
-    pub(super) fn left(&mut self, key: ProcessKey, to: Whereto) {
+    /// A process went to another cgroup: it may have been one of this container's, as a child of one of these is.
+    pub(super) fn left(&mut self, key: ProcessKey, is_child: bool, to: Whereto) {
         if key.start == StartTick::default() {
             return;
         }
-        let Some(process) = self.processes.get(key) else { return };
+        let Some(process) = self.processes.get(key) else {
+            self.strayed |= is_child && to == Whereto::Elsewhere;
+            if let Some(window) = self.window.as_mut().filter(|_| is_child) {
+                window.evidence.note_stranger(key, &self.processes);
+            }
+            return;
+        };
         self.strayed |= to == Whereto::Elsewhere && Some(process.root) == self.init;
         if let Some(window) = &mut self.window {
             window.evidence.member_left(key);
@@ -338,14 +361,14 @@ impl Container {
 
     pub(super) fn exit(&mut self, time: KernelTime, event: &ExitEvent, out: &mut Vec<Output>) {
         let key = event.task.key;
-        self.processes.refresh(&event.task);
+        let known = self.processes.refresh(&event.task);
         let was_init = self.init == Some(key);
         let mut fate = Fate::Stands;
         if let Some(window) = &mut self.window {
             if time < window.evidence.opened {
                 window.evidence.drop_member(key);
             } else {
-                window.evidence.exit(time, event);
+                window.evidence.exit(time, event, &self.processes);
             }
             let of_window = key == window.evidence.init_key;
             fate = if of_window { window.init_ended(time) } else { window.fate_if_empty() };
@@ -356,6 +379,9 @@ impl Container {
         }
         if was_init {
             self.init = None;
+        }
+        // Whose birth was not seen may have been the one that ran the container, where no flag says who does.
+        if was_init || (!known && self.init_is_a_guess()) {
             self.note_init_end(key, time);
         }
         // The end of another one makes nobody init.
@@ -363,6 +389,10 @@ impl Container {
             self.refresh_init(out);
         }
         self.follow(fate, out);
+    }
+
+    fn init_is_a_guess(&self) -> bool {
+        self.init.and_then(|key| self.processes.get(key)).is_none_or(|init| !init.unkillable)
     }
 
     fn note_init_end(&mut self, init: ProcessKey, time: KernelTime) {
@@ -378,13 +408,17 @@ impl Container {
     }
 
     /// What a look at `/proc` found: who was missed is added; after a loss, who is not there has ended.
-    pub(super) fn seen(&mut self, snapshot: &Snapshot, out: &mut Vec<Output>) {
+    /// It was over by `now`.
+    pub(super) fn seen(&mut self, snapshot: &Snapshot, now: KernelTime, out: &mut Vec<Output>) {
         // One who ended before the look was over would live on in the table, and be init where no flag says who is.
         let ended = std::mem::take(&mut self.ended);
         let mut processes: Vec<_> = snapshot.processes.iter().filter(|p| !ended.contains(&p.key)).collect();
         processes.sort_by_key(|p| (p.key.start, p.key.pid));
         for process in processes {
-            if self.processes.insert_seen(process).is_err() {
+            if let Some(window) = &mut self.window {
+                window.evidence.note_stranger(process.key, &self.processes);
+            }
+            if self.processes.insert_seen(process, self.seeded).is_err() {
                 self.lost(snapshot.time, Loss::Bulk);
                 break;
             }
@@ -400,6 +434,8 @@ impl Container {
                 self.note_init_end(gone, snapshot.time);
             }
             (self.stale, self.init_stale) = (false, false);
+            // Who ended meanwhile may not be in it.
+            self.doubt.reaches(now, Loss::Lives);
         }
         self.refresh_init(out);
         if let Some(window) = &mut self.window {
@@ -414,16 +450,17 @@ impl Container {
     /// The kernel is told to close its window. A stop signal that came before it has done so finds an open window, and
     /// then a closed one: what follows it inside the container is not reported.
     pub(super) fn kernel_closes(&mut self, now: KernelTime) {
-        self.lost_until = self.lost_until.max(now.after(CLOSING_TAKES));
+        self.doubt.reaches(now.after(CLOSING_TAKES), Loss::Bulk);
     }
 
     /// Records were lost up to this instant.
     pub(super) fn lost(&mut self, until: KernelTime, loss: Loss) {
         self.stale = true;
         self.init_stale |= loss != Loss::Bulk;
-        self.lost_until = self.lost_until.max(until);
+        self.doubt.reaches(until, loss);
         if let Some(window) = &mut self.window {
-            window.evidence.lost = true;
+            window.evidence.births_unseen = true;
+            window.evidence.lost |= loss != Loss::Lives;
         }
     }
 
@@ -478,7 +515,7 @@ impl Container {
     }
 
     fn judge(&self, mut evidence: Evidence) -> Shutdown {
-        evidence.lost |= !self.seeded;
+        evidence.lost |= !self.seeded || (evidence.births_unseen && evidence.strangers);
         let e = &evidence;
         let prestop = self.spec.terminating_since.map(|since| e.opened.since(since));
         let case = Case { evidence: e, grace: self.spec.grace, prestop };

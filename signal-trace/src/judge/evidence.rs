@@ -67,7 +67,7 @@ pub(super) struct Party {
     /// The OOM killer chose it.
     oom_marked: bool,
     /// The kernel itself made a SIGKILL for it.
-    kernel_kill: bool,
+    pub(super) kernel_kill: bool,
     /// The kernel hung up the terminal of the dying init, and no handler of this one stood between.
     hung_up: bool,
     /// How and when it ended.
@@ -207,6 +207,8 @@ pub(super) struct Member {
     pub(super) party: Party,
     /// The nearest ancestor by birth that lived when the window opened: init or another member.
     pub(super) parent: Option<ProcessKey>,
+    /// That is known, all the way up to init.
+    pub(super) certain: bool,
     /// It died, or left, before the window opened: a record that came late said so.
     left: bool,
 }
@@ -240,6 +242,10 @@ pub(super) struct Evidence {
     pub(super) host_told_members: bool,
     /// When the first was killed of whom nothing is known: after a loss it may have been a member.
     pub(super) stranger_killed: Option<KernelTime>,
+    /// Somebody is named of whom nothing is known, and who may have been a member, or have told one.
+    pub(super) strangers: bool,
+    /// Births that nobody saw are a reason for it.
+    pub(super) births_unseen: bool,
     /// Records that might have belonged to it were lost.
     pub(super) lost: bool,
     timeline: Vec<Step>,
@@ -263,6 +269,8 @@ impl Evidence {
             stop_unclear: false,
             host_told_members: false,
             stranger_killed: None,
+            strangers: false,
+            births_unseen: false,
             lost: false,
             timeline: Vec::new(),
             timeline_cut: 0,
@@ -279,10 +287,12 @@ impl Evidence {
         if !of_init || process.key.start > StartTick::from_nanos(self.opened.0) {
             return;
         }
+        self.lost |= !process.certain;
         let parent = processes.living_ancestor(process).map(|p| p.key);
         self.members.entry(process.key).or_insert_with(|| Member {
             party: Party::new(process.named()),
             parent,
+            certain: process.certain,
             left: false,
         });
     }
@@ -322,6 +332,17 @@ impl Evidence {
         self.members().all(|m| m.party.exit.is_some())
     }
 
+    /// Whether an end that is not in it may have been among what was lost.
+    pub(super) fn may_lack_ends(&self) -> bool {
+        self.lost || self.births_unseen
+    }
+
+    /// Whether nothing more is to come. Where births were not seen one may be left, and the cgroup goes after the last; what
+    /// is in doubt anyway need not wait for it.
+    pub(super) fn is_complete(&self) -> bool {
+        self.all_ended() && (self.lost || !self.births_unseen)
+    }
+
     /// The living at that instant that have no living child: whom a signal has to reach in the end.
     pub(super) fn leaves_at(&self, time: KernelTime) -> Vec<&Member> {
         let parents: HashSet<_> = self.members().filter(|m| m.party.alive_at(time)).filter_map(|m| m.parent).collect();
@@ -343,11 +364,14 @@ impl Evidence {
             party.note_send_to_other(Send { time, signal: event.signal, target });
         }
         if !self.concerns(target) {
+            self.note_stranger(target, processes);
             if event.signal == Signal::KILL {
                 self.stranger_killed.get_or_insert(time);
             }
             return;
         }
+        let inside = origin == Where::Inside && !self.concerns(sender);
+        self.strangers |= inside && processes.get(sender).is_none();
         self.ended = self.ended.max(time);
         // One that is pending swallows the next, unless that has a queue of its own: a real-time signal, or a thread's.
         let swallows = event.to_group && event.signal.number() < 32;
@@ -439,9 +463,17 @@ impl Evidence {
         }
     }
 
+    /// A process of the container was named. One that the table does not hold, and that lived when the window opened, may
+    /// have been a member.
+    pub(super) fn note_stranger(&mut self, key: ProcessKey, processes: &Processes) {
+        let lived = key.start <= StartTick::from_nanos(self.opened.0);
+        self.strangers |= lived && !self.concerns(key) && processes.get(key).is_none();
+    }
+
     /// A process ended.
-    pub(super) fn exit(&mut self, time: KernelTime, event: &ExitEvent) {
+    pub(super) fn exit(&mut self, time: KernelTime, event: &ExitEvent, processes: &Processes) {
         let key = event.task.key;
+        self.note_stranger(key, processes);
         let Some(party) = self.party_mut(key) else {
             if event.status == ExitStatus::Signal(Signal::KILL) {
                 self.stranger_killed.get_or_insert(time);

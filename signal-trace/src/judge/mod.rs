@@ -15,7 +15,6 @@ mod verdict;
 mod window;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use foldhash::HashMap;
 
@@ -26,9 +25,6 @@ use container::{Container, Origins, Whereto};
 use processes::Birthplace;
 use schedule::Schedule;
 use shutdown::{ContainerFacts, Grace, GraceSource, Shutdown, Trigger, Where};
-
-/// After a loss among the signals to inits, a SIGKILL without a stop signal before it proves nothing for this long.
-const DOUBT_AFTER_LOSS: Duration = Duration::from_secs(600);
 
 /// Cgroups that are known at once, the ones of no container included.
 const MAX_CGROUPS: usize = 65_536;
@@ -88,9 +84,12 @@ impl Default for Spec {
     }
 }
 
-/// The worst of what was lost since the last look: each takes in what is above it.
+/// The worst of what was lost since the last look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Loss {
+    /// Births and ends of any process, of inits too, and nothing else. What such a one had to do with a stop shows in the
+    /// records that name it, and in an end that is missing.
+    Lives,
     /// Forks, exits, forwards: what a window needs to be seen whole.
     Bulk,
     /// The ends of inits too.
@@ -138,8 +137,7 @@ pub struct Judge {
     index: Index,
     containers: HashMap<CgroupId, Container>,
     schedule: Schedule,
-    lost_until: KernelTime,
-    init_loss: Option<KernelTime>,
+    doubt: Doubt,
 }
 
 impl Default for Judge {
@@ -148,8 +146,7 @@ impl Default for Judge {
             index: Index::new(MAX_CGROUPS),
             containers: HashMap::default(),
             schedule: Schedule::default(),
-            lost_until: KernelTime::default(),
-            init_loss: None,
+            doubt: Doubt::default(),
         }
     }
 }
@@ -236,9 +233,9 @@ impl Judge {
     fn signal(&mut self, time: KernelTime, event: &SignalEvent, now: KernelTime, out: &mut Vec<Output>) {
         let home = self.home_of(&event.target);
         let Some((id, container)) = home.and_then(|id| Some((id, self.containers.get_mut(&id)?))) else { return };
+        container.adopt_init(&event.target, out);
         let origin = origin(&self.index, id, container, event);
-        let doubt = self.init_loss.is_some_and(|at| time.since(at) <= DOUBT_AFTER_LOSS);
-        container.signal(time, event, origin, if doubt { Past::Unknown } else { Past::Seen }, out);
+        container.signal(time, event, origin);
         // The kernel opened a window for what is none.
         if container.deadline().is_none() {
             self.schedule.kernel_opened(id);
@@ -261,10 +258,12 @@ impl Judge {
 
     fn moved(&mut self, time: KernelTime, event: &ProcessEvent, out: &mut Vec<Output>) {
         let to = self.index.container_of(event.task.cgroup);
+        let from = self.index.container_of(event.parent_cgroup);
         for (id, container) in &mut self.containers {
             if Some(*id) != to {
                 let within = to.is_some_and(|to| self.index.encloses(*id, to));
-                container.left(event.task.key, if within { Whereto::Within } else { Whereto::Elsewhere });
+                let whereto = if within { Whereto::Within } else { Whereto::Elsewhere };
+                container.left(event.task.key, from == Some(*id), whereto);
             }
         }
         if let Some(id) = to {
@@ -280,7 +279,7 @@ impl Judge {
         }
         let changed = self.index.apply(cgroup);
         if is_container && let Some(facts) = self.index.facts(id) {
-            self.containers.insert(id, Container::new(Arc::clone(facts), now, past, self.lost_until));
+            self.containers.insert(id, Container::new(Arc::clone(facts), now, past, self.doubt));
         }
         self.retrack(changed, out);
         if is_container {
@@ -309,16 +308,13 @@ impl Judge {
 
     fn snapshot(&mut self, snapshot: &Snapshot, now: KernelTime, out: &mut Vec<Output>) {
         if let Some(container) = self.containers.get_mut(&snapshot.container) {
-            container.seen(snapshot, out);
+            container.seen(snapshot, now, out);
             settle(&mut self.schedule, snapshot.container, container, now, out);
         }
     }
 
     fn lost(&mut self, loss: Loss, now: KernelTime, out: &mut Vec<Output>) {
-        if loss == Loss::Init {
-            self.init_loss = Some(now);
-        }
-        self.lost_until = now;
+        self.doubt.reaches(now, loss);
         for (id, container) in &mut self.containers {
             container.lost(now, loss);
             out.push(Output::Snapshot(*id));
@@ -365,6 +361,29 @@ fn settle(schedule: &mut Schedule, id: CgroupId, container: &mut Container, now:
     if schedule.note(id, due) {
         container.kernel_closes(now);
         out.push(Output::WindowClosed(id));
+    }
+}
+
+/// How far what was not seen reaches.
+#[derive(Clone, Copy, Debug, Default)]
+struct Doubt {
+    /// Any record of a window that opens up to this instant may have been lost.
+    records: KernelTime,
+    /// Births before such a window may not have been seen.
+    births: KernelTime,
+    /// When signals to inits were last lost.
+    stops: Option<KernelTime>,
+}
+
+impl Doubt {
+    fn reaches(&mut self, until: KernelTime, loss: Loss) {
+        self.births = self.births.max(until);
+        if loss != Loss::Lives {
+            self.records = self.records.max(until);
+        }
+        if loss == Loss::Init {
+            self.stops = self.stops.max(Some(until));
+        }
     }
 }
 

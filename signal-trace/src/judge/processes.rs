@@ -34,7 +34,7 @@ pub(super) struct Process {
     /// A parent in the container by whose birth record it would hang, had that not been lost.
     missing: Option<Pid>,
     /// No such hole is between it and its root.
-    certain: bool,
+    pub(super) certain: bool,
     dead: bool,
     children: u32,
 }
@@ -80,13 +80,27 @@ impl Processes {
         self.add(&seen, Some(parent), place, (task.ns_pid, task.level, task.unkillable))
     }
 
-    /// A process that a look at `/proc` found: known already, or missed.
-    pub(super) fn insert_seen(&mut self, seen: &SeenProcess) -> Result<(), TableFull> {
+    /// A process that a look at `/proc` found: known already, or missed. What is missed by a table that others filled
+    /// already may be an orphan, and not be the child by birth of whoever is its parent now.
+    pub(super) fn insert_seen(&mut self, seen: &SeenProcess, filled: bool) -> Result<(), TableFull> {
+        let missed = filled && !self.by_key.contains_key(&seen.key);
         let parent = self.by_pid.get(&seen.parent).copied();
         let unkillable = seen.ns_pid == Pid(1) && seen.level > 0;
         self.add(seen, parent, Birthplace::Outside, (Some(seen.ns_pid), Some(seen.level), unkillable))?;
         self.mend(seen, parent);
+        if missed && !unkillable && self.may_adopt(parent) {
+            self.by_key.entry(seen.key).and_modify(|process| process.certain = false);
+        }
         Ok(())
+    }
+
+    /// Whether orphans of the container become children of this one: of its namespace's init, or of somebody outside
+    /// where it has none.
+    fn may_adopt(&self, parent: Option<ProcessKey>) -> bool {
+        match parent.and_then(|parent| self.by_key.get(&parent)) {
+            Some(parent) => parent.unkillable,
+            None => !self.living().any(|process| process.unkillable),
+        }
     }
 
     fn add(
@@ -170,13 +184,14 @@ impl Processes {
         self.living().any(|process| !process.certain && process.key != init)
     }
 
-    /// A record showed the process: its name may be newer, and its pid in the container known for the first time.
-    pub(super) fn refresh(&mut self, task: &Task) {
-        if let Some(process) = self.by_key.get_mut(&task.key) {
-            process.comm = task.comm;
-            process.ns_pid = process.ns_pid.or(task.ns_pid);
-            process.level = process.level.or(task.level);
-        }
+    /// A record showed the process: its name may be newer, and its pid in the container known for the first time. Whether the
+    /// table holds it.
+    pub(super) fn refresh(&mut self, task: &Task) -> bool {
+        let Some(process) = self.by_key.get_mut(&task.key) else { return false };
+        process.comm = task.comm;
+        process.ns_pid = process.ns_pid.or(task.ns_pid);
+        process.level = process.level.or(task.level);
+        true
     }
 
     /// It ended, or left the container. Its entry stays while descendants need it for their lineage.
@@ -355,14 +370,14 @@ mod tests {
     fn a_look_tells_the_namespaces_init_too_and_nobody_makes_it_less() {
         let look = |pid, ns_pid, level| SeenProcess { ns_pid: Pid(ns_pid), level, ..seen(pid, 1) };
         let mut table = Processes::default();
-        table.insert_seen(&look(8, 7, 1)).unwrap();
-        table.insert_seen(&look(9, 1, 1)).unwrap();
+        table.insert_seen(&look(8, 7, 1), false).unwrap();
+        table.insert_seen(&look(9, 1, 1), false).unwrap();
         assert_eq!(table.init().unwrap().key, key(9));
         table.insert(&task(9), key(1), Birthplace::Outside).unwrap();
         assert_eq!(table.init().unwrap().key, key(9), "a record of it without the flag");
         let mut host = Processes::default();
-        host.insert_seen(&look(8, 7, 0)).unwrap();
-        host.insert_seen(&look(9, 1, 0)).unwrap();
+        host.insert_seen(&look(8, 7, 0), false).unwrap();
+        host.insert_seen(&look(9, 1, 0), false).unwrap();
         assert_eq!(host.init().unwrap().key, key(8), "the machine's own first process is no container's");
     }
 
@@ -370,7 +385,7 @@ mod tests {
     fn whose_birth_is_told_after_a_look_hangs_where_the_record_says() {
         let mut table = Processes::default();
         table.insert(&task(10), key(1), Birthplace::Outside).unwrap();
-        table.insert_seen(&seen(12, 99)).unwrap();
+        table.insert_seen(&seen(12, 99), false).unwrap();
         assert!(!table.has_holes(key(10)));
         table.insert(&task(12), key(10), Birthplace::Inside).unwrap();
         assert!(!table.has_holes(key(10)), "its parent is known");
@@ -386,10 +401,10 @@ mod tests {
         table.insert(&task(13), key(12), Birthplace::Inside).unwrap();
         assert!(table.has_holes(key(10)));
         // Its parent may have been a session's process that is dead by now: to hang below init proves nothing.
-        table.insert_seen(&seen(12, 10)).unwrap();
+        table.insert_seen(&seen(12, 10), false).unwrap();
         assert!(table.has_holes(key(10)) && !table.descends(key(13), key(10)));
-        table.insert_seen(&seen(11, 10)).unwrap();
-        table.insert_seen(&seen(12, 11)).unwrap();
+        table.insert_seen(&seen(11, 10), false).unwrap();
+        table.insert_seen(&seen(12, 11), false).unwrap();
         assert!(!table.has_holes(key(10)) && table.descends(key(13), key(10)));
         assert_eq!(table.get(key(13)).unwrap().root, key(10));
         for pid in [10, 11, 12, 13] {

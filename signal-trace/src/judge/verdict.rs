@@ -39,7 +39,9 @@ pub(super) fn verdict(case: Case<'_>) -> Verdict {
 /// How the container ended.
 fn outcome(case: Case<'_>) -> Outcome {
     let e = case.evidence;
-    if oom_killed(e) {
+    if end_may_be_lost(e) {
+        Outcome::Unknown
+    } else if oom_killed(e) {
         Outcome::OomKilled
     } else if may_be_oom_killed(e) {
         Outcome::Unknown
@@ -54,7 +56,7 @@ fn outcome(case: Case<'_>) -> Outcome {
         if e.lost { Outcome::Unknown } else { Outcome::DiedOnSignal }
     } else if e.init.exit.is_none() || (e.init.killed() && !e.rebooted) {
         Outcome::Unknown
-    } else if e.members().any(|m| m.party.killed()) {
+    } else if e.members().any(|m| m.certain && m.party.killed()) {
         Outcome::ChildrenKilled
     } else if !whole(e) {
         Outcome::Unknown
@@ -205,6 +207,11 @@ fn whole(e: &Evidence) -> bool {
     !e.lost && e.init.exit.is_some() && e.all_ended()
 }
 
+/// Init ended by all that is known of it, and how and when is among what was lost.
+fn end_may_be_lost(e: &Evidence) -> bool {
+    e.init.exit.is_none() && e.may_lack_ends()
+}
+
 /// Memory killed one of them before anybody killed init.
 fn oom_killed(e: &Evidence) -> bool {
     // Init was killed by somebody whose signal was lost: whether that came before is not known.
@@ -215,7 +222,8 @@ fn oom_killed(e: &Evidence) -> bool {
 /// The same, where what would tell was lost.
 fn may_be_oom_killed(e: &Evidence) -> bool {
     let stranger = e.stranger_killed.is_some_and(|at| is_before_the_kill(e, at));
-    e.lost && (stranger || before_the_kill(e).any(Party::may_be_oom_killed))
+    let end_lost = e.may_lack_ends() && e.members().any(|m| m.party.exit.is_none() && m.party.kernel_kill);
+    end_lost || (e.lost && (stranger || before_the_kill(e).any(Party::may_be_oom_killed)))
 }
 
 /// Init and the members that ended no later than init was killed from outside, if it was.

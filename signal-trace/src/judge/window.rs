@@ -107,7 +107,7 @@ impl Window {
     /// A process ended, or the snapshot changed.
     pub(super) fn fate_if_empty(&self) -> Fate {
         match self.phase {
-            Phase::Closing(_) if self.evidence.all_ended() => Fate::Judged,
+            Phase::Closing(_) if self.evidence.is_complete() => Fate::Judged,
             Phase::Closing(_) | Phase::Candidate(_) | Phase::Provisional(_) | Phase::Open(_) => Fate::Stands,
         }
     }

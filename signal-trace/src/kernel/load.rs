@@ -17,15 +17,11 @@ use crate::memory;
 
 /// The programs, each named after the tracepoint that it runs on. Attached in this order: what makes and ends cgroups
 /// before what happens in them.
-pub(super) const PROGRAMS: [&str; 7] = [
-    "cgroup_mkdir",
-    "cgroup_rmdir",
-    "cgroup_attach_task",
-    "sched_process_fork",
-    "sched_process_exit",
-    "mark_victim",
-    SIGNALS,
-];
+pub(super) const PROGRAMS: [&str; 7] =
+    ["cgroup_mkdir", "cgroup_rmdir", "cgroup_attach_task", LIVES[0], LIVES[1], "mark_victim", SIGNALS];
+
+/// The ones that see births and ends.
+pub(super) const LIVES: [&str; 2] = ["sched_process_fork", "sched_process_exit"];
 
 /// The one that sees signals.
 pub(super) const SIGNALS: &str = "signal_generate";

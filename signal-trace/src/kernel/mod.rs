@@ -27,7 +27,7 @@ pub use self::error::{Forbidder, LoadError};
 pub use self::load::Settings;
 pub use self::preflight::{Examination, Host, Release, examine};
 pub use self::tables::{Losses, TableError};
-pub use self::tally::Tally;
+pub use self::tally::{Skips, Tally};
 pub use aya_log::Level as LogLevel;
 pub use signal_trace_ebpf::Tracked;
 

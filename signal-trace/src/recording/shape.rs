@@ -154,6 +154,7 @@ enum MaskShape {
 #[derive(Serialize, Deserialize)]
 #[serde(remote = "Loss", rename_all = "snake_case")]
 enum LossShape {
+    Lives,
     Bulk,
     Exits,
     Init,

@@ -1,6 +1,7 @@
 #!/bin/busybox sh
 # The first process of the guest: makes the machine that a node expects, with cgroups of version 2 alone, plays the cases
 # in it, tells the serial console how it went in lines that start with "guest:", and switches the machine off.
+echo "guest: begins"
 /bin/busybox --install -s /bin
 export PATH=/bin:/usr/bin:/usr/sbin:/sbin HOME=/root OPENSSL_CONF=/etc/ssl/openssl.cnf
 

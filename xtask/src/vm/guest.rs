@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::archive::{Apt, Reach};
 use super::cpio::Archive;
 use crate::architecture::Architecture;
+use crate::child;
 use crate::packages;
 
 /// The release whose shells are fetched.
@@ -143,7 +144,21 @@ pub(crate) fn initramfs(product: &Path, shells: &Shells) -> Result<Vec<u8>> {
 impl Machine<'_> {
     /// Boots it and waits until it has switched itself off; its serial console goes to `log`. The inner result tells how
     /// the machine ended, the outer one that it could not be run at all.
+    ///
+    /// The emulator may run what the kernel is just patching, and then the kernel panics before there is a first process:
+    /// once, such a machine is booted again. What ran anything of ours never is.
     pub(crate) fn boot(self, log: &Path) -> Result<Result<()>> {
+        let ended = self.boot_once(log)?;
+        let console = fs::read(log).with_context(|| format!("cannot read {}", log.display()))?;
+        if !panicked_early(&String::from_utf8_lossy(&console)) {
+            return Ok(ended);
+        }
+        let kernel = self.kernel.display();
+        anstream::eprintln!("{0}{kernel} panicked before its first process: booted again{0:#}", child::QUIET);
+        self.boot_once(log)
+    }
+
+    fn boot_once(self, log: &Path) -> Result<Result<()>> {
         let console = fs::File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
         // The emulator dies with us, however we end.
         let mut command = Command::new("setpriv");
@@ -228,6 +243,11 @@ fn wait(machine: &mut Child, bound: Duration) -> Result<Option<ExitStatus>> {
     }
 }
 
+/// Whether the kernel gave up before `init.sh`, whose first line says that it runs.
+fn panicked_early(console: &str) -> bool {
+    console.contains("Kernel panic - ") && !console.contains("guest: ")
+}
+
 /// Reads the lines that `init.sh` prints; everything else on the console is the kernel's or the firmware's.
 pub(crate) fn parse(console: &str) -> Report {
     let mut report = Report::default();
@@ -280,6 +300,15 @@ mod tests {
         guest: err a warning\r\n\
         guest: demo 7.25 19.75\r\n\
         guest: exit 0\r\n";
+
+    #[test]
+    fn only_a_machine_that_ran_nothing_is_booted_again() {
+        assert!(panicked_early(
+            "[    3.8] Oops: int3: 0000 [#1] SMP NOPTI\r\n[    3.8] Kernel panic - not syncing: x\r\n"
+        ));
+        assert!(!panicked_early("guest: begins\r\n[    9.8] Kernel panic - not syncing: x\r\n"));
+        assert!(!panicked_early("[    3.8] x\r\n"));
+    }
 
     #[test]
     fn a_console_is_read() {

@@ -1,6 +1,7 @@
 #!/bin/busybox sh
 # The first process of the guest: makes the system that the demo expects, runs it, tells the serial console how it went
 # in lines that start with "guest:", and switches the machine off. What a line may say is read in guest.rs.
+echo "guest: begins"
 /bin/busybox --install -s /bin
 export PATH=/bin HOME=/
 

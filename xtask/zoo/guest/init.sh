@@ -1,6 +1,7 @@
 #!/bin/busybox sh
 # The first process of the guest, until its Debian system is there: mounts that from the first disk, lays over it what this
 # run brings, and lets its own systemd go on, with the zoo as the one thing to do.
+echo "guest: begins"
 /bin/busybox --install -s /bin
 export PATH=/bin
 mount -t proc proc /proc

@@ -112,6 +112,7 @@ impl World {
             }
             "lost" => {
                 let loss = match words[0] {
+                    "lives" => Loss::Lives,
                     "bulk" => Loss::Bulk,
                     "exits" => Loss::Exits,
                     "init" => Loss::Init,
