@@ -160,7 +160,7 @@ fn looks(inputs: &[(KernelTime, Input)], time: KernelTime) -> Vec<(KernelTime, I
             Input::Event(Event { kind: EventKind::Exit(exit), .. }) => {
                 living.remove(&exit.task.key.pid);
             }
-            _ => {}
+            Input::Event(_) | Input::Cgroup(_) | Input::Spec(..) | Input::Lost(_) | Input::Tick => {}
         }
     }
     let looks = containers.into_iter().map(|container| {
