@@ -358,6 +358,9 @@ pub struct SeenProcess {
     pub comm: Comm,
     /// Its parent's host pid then: not the one it was born to, if that one is dead.
     pub parent: Pid,
+    /// Host pid of whoever leads, or led, its session, whose descendant it is: it called setsid(2), which no child undoes. A
+    /// leader's pid is not used again while one of its session lives.
+    pub session: Option<Pid>,
     /// Pid in its innermost pid namespace (`NSpid`, the last).
     pub ns_pid: Pid,
     /// Depth of its pid namespace below the one that `/proc` is mounted in (`NSpid` holds one more).

@@ -295,7 +295,7 @@ impl Container {
         // Without a stop signal it matters whether one could have come before anybody looked.
         let unenforced = self.unenforced.is_some_and(|(stopped, at)| stopped == init.key && time.since(at) <= GIVEN_UP);
         let stopped_before = unenforced || self.may_be_stopped_before(time);
-        let stop_unseen = stop.is_none() && stopped_before;
+        let stop_unseen = self.deleted_before() || (stop.is_none() && stopped_before);
         evidence.lost = stop_unseen || self.stale || self.strayed || time <= self.doubt.records;
         evidence.lost |= self.processes.has_holes(init.key);
         // What stopped it before this may have been among the signals that were lost.
@@ -308,9 +308,15 @@ impl Container {
 
     /// Whether what is killed at that instant may have had its stop signal before anybody looked.
     fn may_be_stopped_before(&self, time: KernelTime) -> bool {
+        let young = self.past == Past::Unknown && time.since(self.known_since) <= self.time_to_kill();
+        young || self.deleted_before()
+    }
+
+    /// Whether somebody decided that it has to go before anybody looked: what stops it now may be no longer the first to.
+    fn deleted_before(&self) -> bool {
         let deleted_before =
             self.spec.terminating_since.is_some_and(|since| since <= self.known_since.after(DELETION_TOLERANCE));
-        self.past == Past::Unknown && (deleted_before || time.since(self.known_since) <= self.time_to_kill())
+        self.past == Past::Unknown && deleted_before
     }
 
     /// How long after a stop signal that nobody saw the SIGKILL may come.

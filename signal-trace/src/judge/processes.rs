@@ -27,6 +27,8 @@ pub(super) struct Process {
     pub(super) level: Option<u32>,
     /// It was seen to be init of a pid namespace.
     pub(super) unkillable: bool,
+    /// Who leads its session, as far as a look has told.
+    session: Option<Pid>,
     /// The nearest ancestor by birth that is in this table.
     pub(super) parent: Option<ProcessKey>,
     /// The process at the top of its lineage: one whose parent at birth was outside of the container.
@@ -74,24 +76,38 @@ impl Processes {
             cgroup: task.cgroup,
             comm: task.comm,
             parent: parent.pid,
+            session: None,
             ns_pid: task.ns_pid.unwrap_or_default(),
             level: task.level.unwrap_or_default(),
         };
         self.add(&seen, Some(parent), place, (task.ns_pid, task.level, task.unkillable))
     }
 
-    /// A process that a look at `/proc` found: known already, or missed. What is missed by a table that others filled
-    /// already may be an orphan, and not be the child by birth of whoever is its parent now.
+    /// A process that a look at `/proc` found: known already, or missed. One that is missed may be an orphan, and not be the
+    /// child by birth of whoever is its parent now; who leads its session is above it all the same. `filled`: the table
+    /// was complete before, so that a record of its birth was lost.
     pub(super) fn insert_seen(&mut self, seen: &SeenProcess, filled: bool) -> Result<(), TableFull> {
-        let missed = filled && !self.by_key.contains_key(&seen.key);
+        let missed = !self.by_key.contains_key(&seen.key);
         let parent = self.by_pid.get(&seen.parent).copied();
         let unkillable = seen.ns_pid == Pid(1) && seen.level > 0;
-        self.add(seen, parent, Birthplace::Outside, (Some(seen.ns_pid), Some(seen.level), unkillable))?;
+        let may_be_orphan = missed && !unkillable && self.may_adopt(parent);
+        let leader = seen.session.filter(|_| may_be_orphan).and_then(|leader| self.by_pid.get(&leader).copied());
+        let unknown = may_be_orphan && leader.is_none() && (filled || self.is_of_another_session(seen));
+        let above = leader.or(parent);
+        self.add(seen, above, Birthplace::Outside, (Some(seen.ns_pid), Some(seen.level), unkillable))?;
         self.mend(seen, parent);
-        if missed && !unkillable && self.may_adopt(parent) {
-            self.by_key.entry(seen.key).and_modify(|process| process.certain = false);
-        }
+        self.by_key.entry(seen.key).and_modify(|process| {
+            process.session = seen.session;
+            process.certain &= !unknown;
+        });
         Ok(())
+    }
+
+    /// Whether it is of a session that is neither its own nor init's. Of one who leads a session there is no telling where it
+    /// comes from; daemons do so much more often than what an exec session leaves behind.
+    fn is_of_another_session(&self, seen: &SeenProcess) -> bool {
+        let of_init = self.init().and_then(|init| init.session);
+        of_init.is_some() && seen.session != of_init && seen.session != Some(seen.key.pid)
     }
 
     /// Whether orphans of the container become children of this one: of its namespace's init, or of somebody outside
@@ -139,6 +155,7 @@ impl Processes {
             comm: seen.comm,
             level,
             unkillable,
+            session: None,
             parent,
             root,
             missing,
@@ -363,7 +380,7 @@ mod tests {
 
     fn seen(pid: u32, parent: u32) -> SeenProcess {
         let Task { key, cgroup, comm, .. } = task(pid);
-        SeenProcess { key, cgroup, comm, parent: Pid(parent), ns_pid: Pid(pid), level: 1 }
+        SeenProcess { key, cgroup, comm, parent: Pid(parent), session: None, ns_pid: Pid(pid), level: 1 }
     }
 
     #[test]

@@ -224,6 +224,8 @@ struct SeenProcessShape {
     comm: Comm,
     #[serde(with = "PidShape")]
     parent: Pid,
+    #[serde(with = "maybe_pid", default)]
+    session: Option<Pid>,
     #[serde(with = "PidShape")]
     ns_pid: Pid,
     level: u32,

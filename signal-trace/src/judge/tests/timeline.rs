@@ -208,6 +208,7 @@ impl World {
                 cgroup: task.cgroup,
                 comm: task.comm,
                 parent: parent.key.pid,
+                session: value(&words, "session").map(|leader| self.session(words[0], leader)),
                 ns_pid: task.ns_pid.unwrap(),
                 level: task.level.unwrap(),
             });
@@ -309,6 +310,11 @@ impl World {
             pid if pid.contains('/') => self.task(pid),
             pid => self.task(&format!("{}/{pid}", process.split_once('/').unwrap().0)),
         }
+    }
+
+    /// Whoever leads it need not be there any more.
+    fn session(&self, process: &str, leader: &str) -> Pid {
+        Pid(self.host_pid(&format!("{}/{leader}", process.split_once('/').unwrap().0)))
     }
 
     fn task(&self, process: &str) -> Task {
