@@ -387,7 +387,8 @@ impl Container {
             self.init = None;
         }
         // Whose birth was not seen may have been the one that ran the container, where no flag says who does.
-        if was_init || (!known && self.init_is_a_guess()) {
+        let birth_unseen = !known && key.start <= StartTick::from_nanos(self.doubt.births.0);
+        if was_init || (birth_unseen && self.init_is_a_guess()) {
             self.note_init_end(key, time);
         }
         // The end of another one makes nobody init.

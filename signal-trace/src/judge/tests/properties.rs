@@ -127,12 +127,13 @@ fn kind_of(input: &Input) -> Option<&EventKind> {
 
 /// In doubt by what was long before, of which nothing is left to see: a process that went elsewhere, or a stop signal that
 /// nobody enforced within its grace. And what the kernel's side of a tracer does, which is not there yet.
-const IN_DOUBT_BY_THE_PAST: [&str; 8] = [
+const IN_DOUBT_BY_THE_PAST: [&str; 9] = [
     "child_in_another_cgroup",
     "child_in_another_cgroup_graceful",
     "handler_that_is_good_for_once",
     "killed_after_a_long_stop_that_was_given_up",
     "killed_after_a_stop_that_was_given_up",
+    "killed_after_a_stop_that_was_given_up_and_a_child_told",
     "second_stop_is_left_unread",
     "shorter_grace_that_nobody_enforces",
     "stop_while_the_kernel_closes_its_window",
