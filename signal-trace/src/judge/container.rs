@@ -89,6 +89,8 @@ pub(super) struct Container {
     unenforced: Option<(ProcessKey, KernelTime)>,
     /// When the last init ended that was no stage of the runtime's.
     init_ended: StartTick,
+    /// The process of the last end that was told.
+    last_ended: ProcessKey,
     /// A process of init's went to a cgroup outside of the container: whatever becomes of it is not seen.
     strayed: bool,
     /// Who ended while a look at `/proc` was on its way, which may still list them.
@@ -118,6 +120,7 @@ impl Container {
             looked: KernelTime::default(),
             unenforced: None,
             init_ended: StartTick::default(),
+            last_ended: ProcessKey::default(),
             strayed: false,
             ended: Vec::new(),
             doubt,
@@ -387,7 +390,9 @@ impl Container {
             self.init = None;
         }
         // Whose birth was not seen may have been the one that ran the container, where no flag says who does.
-        let birth_unseen = !known && key.start <= StartTick::from_nanos(self.doubt.births.0);
+        // Two last threads may tell of one end both.
+        let told_again = std::mem::replace(&mut self.last_ended, key) == key;
+        let birth_unseen = !known && !told_again && key.start <= StartTick::from_nanos(self.doubt.births.0);
         if was_init || (birth_unseen && self.init_is_a_guess()) {
             self.note_init_end(key, time);
         }
