@@ -426,11 +426,12 @@ impl Container {
         let ended = std::mem::take(&mut self.ended);
         let mut processes: Vec<_> = snapshot.processes.iter().filter(|p| !ended.contains(&p.key)).collect();
         processes.sort_by_key(|p| (p.key.start, p.key.pid));
+        let home = self.processes.home(&processes);
         for process in processes {
             if let Some(window) = &mut self.window {
                 window.evidence.note_stranger(process.key, &self.processes);
             }
-            if self.processes.insert_seen(process, self.seeded).is_err() {
+            if self.processes.insert_seen(process, home, self.seeded).is_err() {
                 self.lost(snapshot.time, Loss::Bulk);
                 break;
             }

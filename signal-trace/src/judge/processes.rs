@@ -27,8 +27,6 @@ pub(super) struct Process {
     pub(super) level: Option<u32>,
     /// It was seen to be init of a pid namespace.
     pub(super) unkillable: bool,
-    /// Who leads its session, as far as a look has told.
-    session: Option<Pid>,
     /// The nearest ancestor by birth that is in this table.
     pub(super) parent: Option<ProcessKey>,
     /// The process at the top of its lineage: one whose parent at birth was outside of the container.
@@ -37,6 +35,8 @@ pub(super) struct Process {
     missing: Option<Pid>,
     /// No such hole is between it and its root.
     pub(super) certain: bool,
+    /// A look found it below somebody who takes orphans in, and nothing tells whose child it was at birth.
+    may_be_orphan: bool,
     dead: bool,
     children: u32,
 }
@@ -55,6 +55,27 @@ pub(super) enum Birthplace {
     Inside,
     /// Elsewhere: the process is a root.
     Outside,
+}
+
+/// Where the processes of a look live.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Home {
+    /// The session that the container's init is of.
+    session: Option<Pid>,
+    /// That init is its pid namespace's too, and takes orphans in. Else somebody outside does.
+    own_namespace: bool,
+}
+
+impl Home {
+    /// Whether it is of a session that is neither its own nor init's. Of one who leads a session there is no telling where it
+    /// comes from; daemons do so much more often than what an exec session leaves behind.
+    fn is_of_another_session(self, seen: &SeenProcess) -> bool {
+        self.session.is_some() && seen.session != self.session && seen.session != Some(seen.key.pid)
+    }
+}
+
+fn is_namespace_init(seen: &SeenProcess) -> bool {
+    seen.ns_pid == Pid(1) && seen.level > 0
 }
 
 /// What the table could not take.
@@ -80,43 +101,67 @@ impl Processes {
             ns_pid: task.ns_pid.unwrap_or_default(),
             level: task.level.unwrap_or_default(),
         };
-        self.add(&seen, Some(parent), place, (task.ns_pid, task.level, task.unkillable))
+        self.add(&seen, Some(parent), place, (task.ns_pid, task.level, task.unkillable))?;
+        if self.by_key.get(&task.key).is_some_and(|process| process.may_be_orphan) {
+            self.hang(task.key, parent, place);
+        }
+        Ok(())
+    }
+
+    /// A process that a look found is told to have been born to `parent`: it hangs there, with all that hang from it.
+    fn hang(&mut self, key: ProcessKey, parent: ProcessKey, place: Birthplace) {
+        let (parent, root, certain) = match (place, self.by_key.get_mut(&parent)) {
+            (Birthplace::Outside, _) => (None, key, true),
+            (Birthplace::Inside, Some(above)) => {
+                above.children += 1;
+                (Some(above.key), above.root, above.certain)
+            }
+            (Birthplace::Inside, None) => return,
+        };
+        let Some(process) = self.by_key.get_mut(&key) else { return };
+        let before = std::mem::replace(&mut process.parent, parent);
+        (process.root, process.certain, process.may_be_orphan) = (root, certain, false);
+        let below: Vec<_> = match process.children {
+            0 => Vec::new(),
+            _ => self.by_key.keys().copied().filter(|below| self.descends(*below, key)).collect(),
+        };
+        for below in below {
+            self.by_key.entry(below).and_modify(|below| (below.root, below.certain) = (root, certain));
+        }
+        self.release(before);
     }
 
     /// A process that a look at `/proc` found: known already, or missed. One that is missed may be an orphan, and not be the
     /// child by birth of whoever is its parent now; who leads its session is above it all the same. `filled`: the table
     /// was complete before, so that a record of its birth was lost.
-    pub(super) fn insert_seen(&mut self, seen: &SeenProcess, filled: bool) -> Result<(), TableFull> {
+    pub(super) fn insert_seen(&mut self, seen: &SeenProcess, home: Home, filled: bool) -> Result<(), TableFull> {
         let missed = !self.by_key.contains_key(&seen.key);
         let parent = self.by_pid.get(&seen.parent).copied();
-        let unkillable = seen.ns_pid == Pid(1) && seen.level > 0;
-        let may_be_orphan = missed && !unkillable && self.may_adopt(parent);
+        let unkillable = is_namespace_init(seen);
+        let adopted = match parent.and_then(|parent| self.by_key.get(&parent)) {
+            Some(parent) => parent.unkillable,
+            None => !home.own_namespace,
+        };
+        let may_be_orphan = missed && !unkillable && adopted;
         let leader = seen.session.filter(|_| may_be_orphan).and_then(|leader| self.by_pid.get(&leader).copied());
-        let unknown = may_be_orphan && leader.is_none() && (filled || self.is_of_another_session(seen));
+        let unknown = may_be_orphan && leader.is_none() && (filled || home.is_of_another_session(seen));
         let above = leader.or(parent);
         self.add(seen, above, Birthplace::Outside, (Some(seen.ns_pid), Some(seen.level), unkillable))?;
         self.mend(seen, parent);
         self.by_key.entry(seen.key).and_modify(|process| {
-            process.session = seen.session;
+            process.may_be_orphan |= unknown;
             process.certain &= !unknown;
         });
         Ok(())
     }
 
-    /// Whether it is of a session that is neither its own nor init's. Of one who leads a session there is no telling where it
-    /// comes from; daemons do so much more often than what an exec session leaves behind.
-    fn is_of_another_session(&self, seen: &SeenProcess) -> bool {
-        let of_init = self.init().and_then(|init| init.session);
-        of_init.is_some() && seen.session != of_init && seen.session != Some(seen.key.pid)
-    }
-
-    /// Whether orphans of the container become children of this one: of its namespace's init, or of somebody outside
-    /// where it has none.
-    fn may_adopt(&self, parent: Option<ProcessKey>) -> bool {
-        match parent.and_then(|parent| self.by_key.get(&parent)) {
-            Some(parent) => parent.unkillable,
-            None => !self.living().any(|process| process.unkillable),
-        }
+    /// What a look at all of these tells of the container.
+    pub(super) fn home(&self, seen: &[&SeenProcess]) -> Home {
+        let first = |process: &&&SeenProcess| (process.key.start, process.key.pid);
+        let namespace_init = seen.iter().filter(|process| is_namespace_init(process)).min_by_key(first);
+        let known = || self.init().and_then(|init| seen.iter().find(|process| process.key == init.key));
+        let init = namespace_init.or_else(known).or_else(|| seen.iter().min_by_key(first));
+        Home { session: init.and_then(|init| init.session), own_namespace: namespace_init.is_some() }
     }
 
     fn add(
@@ -155,11 +200,11 @@ impl Processes {
             comm: seen.comm,
             level,
             unkillable,
-            session: None,
             parent,
             root,
             missing,
             certain,
+            may_be_orphan: false,
             dead: false,
             children: 0,
         };
@@ -387,14 +432,14 @@ mod tests {
     fn a_look_tells_the_namespaces_init_too_and_nobody_makes_it_less() {
         let look = |pid, ns_pid, level| SeenProcess { ns_pid: Pid(ns_pid), level, ..seen(pid, 1) };
         let mut table = Processes::default();
-        table.insert_seen(&look(8, 7, 1), false).unwrap();
-        table.insert_seen(&look(9, 1, 1), false).unwrap();
+        table.insert_seen(&look(8, 7, 1), Home::default(), false).unwrap();
+        table.insert_seen(&look(9, 1, 1), Home::default(), false).unwrap();
         assert_eq!(table.init().unwrap().key, key(9));
         table.insert(&task(9), key(1), Birthplace::Outside).unwrap();
         assert_eq!(table.init().unwrap().key, key(9), "a record of it without the flag");
         let mut host = Processes::default();
-        host.insert_seen(&look(8, 7, 0), false).unwrap();
-        host.insert_seen(&look(9, 1, 0), false).unwrap();
+        host.insert_seen(&look(8, 7, 0), Home::default(), false).unwrap();
+        host.insert_seen(&look(9, 1, 0), Home::default(), false).unwrap();
         assert_eq!(host.init().unwrap().key, key(8), "the machine's own first process is no container's");
     }
 
@@ -402,7 +447,7 @@ mod tests {
     fn whose_birth_is_told_after_a_look_hangs_where_the_record_says() {
         let mut table = Processes::default();
         table.insert(&task(10), key(1), Birthplace::Outside).unwrap();
-        table.insert_seen(&seen(12, 99), false).unwrap();
+        table.insert_seen(&seen(12, 99), Home::default(), false).unwrap();
         assert!(!table.has_holes(key(10)));
         table.insert(&task(12), key(10), Birthplace::Inside).unwrap();
         assert!(!table.has_holes(key(10)), "its parent is known");
@@ -418,10 +463,10 @@ mod tests {
         table.insert(&task(13), key(12), Birthplace::Inside).unwrap();
         assert!(table.has_holes(key(10)));
         // Its parent may have been a session's process that is dead by now: to hang below init proves nothing.
-        table.insert_seen(&seen(12, 10), false).unwrap();
+        table.insert_seen(&seen(12, 10), Home::default(), false).unwrap();
         assert!(table.has_holes(key(10)) && !table.descends(key(13), key(10)));
-        table.insert_seen(&seen(11, 10), false).unwrap();
-        table.insert_seen(&seen(12, 11), false).unwrap();
+        table.insert_seen(&seen(11, 10), Home::default(), false).unwrap();
+        table.insert_seen(&seen(12, 11), Home::default(), false).unwrap();
         assert!(!table.has_holes(key(10)) && table.descends(key(13), key(10)));
         assert_eq!(table.get(key(13)).unwrap().root, key(10));
         for pid in [10, 11, 12, 13] {
