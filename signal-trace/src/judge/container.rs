@@ -6,6 +6,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use foldhash::HashSet;
+
 use crate::event::{
     ExitEvent, Generated, KernelTime, Pid, ProcessEvent, ProcessKey, Signal, SignalEvent, Snapshot, StartTick, Task,
 };
@@ -89,6 +91,10 @@ pub(super) struct Container {
     unenforced: Option<(ProcessKey, KernelTime)>,
     /// When the last init ended that was no stage of the runtime's.
     init_ended: StartTick,
+    /// Whom the last look did not list: they ended, and the records of it are still to be read, or were lost.
+    missing: HashSet<ProcessKey>,
+    /// What was still to be read has been read, once a record as late as this comes.
+    settled: KernelTime,
     /// The process of the last end that was told.
     last_ended: ProcessKey,
     /// A process of init's went to a cgroup outside of the container: whatever becomes of it is not seen.
@@ -98,6 +104,9 @@ pub(super) struct Container {
     /// What may have touched the windows that open now.
     doubt: Doubt,
 }
+
+/// Records of what was before a look have been read when one comes that is this much later.
+const SETTLES: Duration = Duration::from_millis(500);
 
 /// More than a runtime's own stages, which are what ends while a container is made.
 const MAX_ENDED: usize = 64;
@@ -120,6 +129,8 @@ impl Container {
             looked: KernelTime::default(),
             unenforced: None,
             init_ended: StartTick::default(),
+            missing: HashSet::default(),
+            settled: KernelTime::default(),
             last_ended: ProcessKey::default(),
             strayed: false,
             ended: Vec::new(),
@@ -328,9 +339,9 @@ impl Container {
     }
 
     pub(super) fn born(&mut self, time: KernelTime, event: &ProcessEvent, place: Birthplace, out: &mut Vec<Output>) {
-        // A record that came late: whoever was there before the look, and not in it, has ended unseen.
+        // A record that came late: whoever was there before the look, and not in it, has ended.
         if time < self.looked && self.processes.get(event.task.key).is_none() {
-            return;
+            self.missing.insert(event.task.key);
         }
         if self.processes.insert(&event.task, event.parent, place).is_err() {
             self.lost(time, Loss::Bulk);
@@ -383,6 +394,7 @@ impl Container {
             fate = if of_window { window.init_ended(time) } else { window.fate_if_empty() };
         }
         self.processes.remove(key);
+        self.missing.remove(&key);
         if (!self.seeded || self.stale) && self.ended.len() < MAX_ENDED {
             self.ended.push(key);
         }
@@ -437,15 +449,15 @@ impl Container {
             }
         }
         if self.stale || !self.seeded {
-            // The record of an end that was not lost is still to come, and that of a stop may be before it.
+            // The record of init's end is still to come, if it was not lost.
             let spared = self.init.filter(|_| self.seeded && !self.init_stale);
-            let first =
-                self.init.and_then(|key| self.processes.get(key)).filter(|init| !init.unkillable).map(|p| p.key);
-            self.processes.retain_seen(&snapshot.processes, spared, StartTick::from_nanos(snapshot.time.0));
-            // Whoever outlives an init whose end was not seen is a session all the same.
-            if let Some(gone) = first.filter(|key| self.processes.living().all(|process| process.key != *key)) {
-                self.note_init_end(gone, snapshot.time);
-            }
+            let missing = self.processes.missing_from(&snapshot.processes, StartTick::from_nanos(snapshot.time.0));
+            let missing = missing.into_iter().filter(|key| Some(*key) != spared);
+            // What two looks did not list has no record.
+            let (gone, missing) = missing.partition(|key| self.missing.contains(key));
+            self.missing = missing;
+            self.settled = now.after(SETTLES);
+            self.ended_unseen(gone);
             (self.stale, self.init_stale) = (false, false);
             // Who ended meanwhile may not be in it.
             self.doubt.reaches(now, Loss::Lives);
@@ -458,6 +470,25 @@ impl Container {
         }
         self.seeded = true;
         self.looked = self.looked.max(snapshot.time);
+    }
+
+    /// A record of this time is to be told next: who is still missing by then has ended unseen.
+    pub(super) fn settle(&mut self, time: KernelTime, out: &mut Vec<Output>) {
+        if !self.missing.is_empty() && time >= self.settled {
+            let gone = std::mem::take(&mut self.missing);
+            self.ended_unseen(gone);
+            self.refresh_init(out);
+        }
+    }
+
+    fn ended_unseen(&mut self, gone: HashSet<ProcessKey>) {
+        // Whoever outlives an init whose end was not seen is a session all the same.
+        if let Some(init) = self.init.filter(|init| gone.contains(init) && self.init_is_a_guess()) {
+            self.note_init_end(init, self.looked);
+        }
+        for key in gone {
+            self.processes.remove(key);
+        }
     }
 
     /// The kernel is told to close its window. A stop signal that came before it has done so finds an open window, and

@@ -213,6 +213,7 @@ impl Judge {
             EventKind::Exit(exit) => {
                 let home = self.home_of(&exit.task);
                 if let Some((id, container)) = home.and_then(|id| Some((id, self.containers.get_mut(&id)?))) {
+                    container.settle(event.time, out);
                     container.exit(event.time, &exit, out);
                     settle(&mut self.schedule, id, container, now, out);
                 }
@@ -233,6 +234,7 @@ impl Judge {
     fn signal(&mut self, time: KernelTime, event: &SignalEvent, now: KernelTime, out: &mut Vec<Output>) {
         let home = self.home_of(&event.target);
         let Some((id, container)) = home.and_then(|id| Some((id, self.containers.get_mut(&id)?))) else { return };
+        container.settle(time, out);
         container.adopt_init(&event.target, out);
         let origin = origin(&self.index, id, container, event);
         container.signal(time, event, origin);
@@ -252,6 +254,7 @@ impl Judge {
         let inside = self.index.container_of(event.parent_cgroup) == Some(id);
         let place = if inside { Birthplace::Inside } else { Birthplace::Outside };
         if let Some(container) = self.containers.get_mut(&id) {
+            container.settle(time, out);
             container.born(time, event, place, out);
         }
     }

@@ -144,7 +144,7 @@ impl Processes {
         };
         let may_be_orphan = missed && !unkillable && adopted;
         let leader = seen.session.filter(|_| may_be_orphan).and_then(|leader| self.by_pid.get(&leader).copied());
-        let unknown = may_be_orphan && leader.is_none() && (filled || home.is_of_another_session(seen));
+        let unknown = may_be_orphan && (filled || (leader.is_none() && home.is_of_another_session(seen)));
         let above = leader.or(parent);
         self.add(seen, above, Birthplace::Outside, (Some(seen.ns_pid), Some(seen.level), unkillable))?;
         self.mend(seen, parent);
@@ -352,15 +352,10 @@ impl Processes {
         }
     }
 
-    /// Leaves only what `seen` lists, what is spared, or what started at or after `since`: the exits of the others were
-    /// lost.
-    pub(super) fn retain_seen(&mut self, seen: &[SeenProcess], spared: Option<ProcessKey>, since: StartTick) {
-        let alive: HashSet<_> = seen.iter().map(|s| s.key).chain(spared).collect();
-        let gone: Vec<_> =
-            self.living().map(|p| p.key).filter(|key| key.start < since && !alive.contains(key)).collect();
-        for key in gone {
-            self.remove(key);
-        }
+    /// Whom `seen` does not list, of those that started before `since`.
+    pub(super) fn missing_from(&self, seen: &[SeenProcess], since: StartTick) -> Vec<ProcessKey> {
+        let alive: HashSet<_> = seen.iter().map(|s| s.key).collect();
+        self.living().map(|p| p.key).filter(|key| key.start < since && !alive.contains(key)).collect()
     }
 }
 

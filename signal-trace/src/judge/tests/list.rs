@@ -232,5 +232,7 @@ timelines! {
     tracer_came_after_the_stop_signal,
     uwsgi_die_on_term,
     uwsgi_reload,
+    whole_life_read_after_a_look,
+    whole_stop_read_after_a_look,
     wrapper_sh_c,
 }

@@ -125,7 +125,7 @@ fn not_json(status: u16, body: &[u8], error: &serde_json::Error) -> AskError {
         _ if start.starts_with("<!doctype html") || start.starts_with("<html") => AskError::Html { status },
         404 => AskError::NoApi,
         200 if error.is_eof() => AskError::Truncated,
-        200 => AskError::NotJson { reason: error.to_string() },
+        200 => AskError::NotJson { reason: brief(error.to_string()) },
         status => AskError::Status { status },
     }
 }
@@ -159,6 +159,7 @@ mod tests {
         assert!(
             matches!(parse(422, too_much.as_bytes()), Err(AskError::TooMuch { message }) if message.len() <= LONGEST)
         );
+        assert!(error(200, &format!("\"{long}\"")).len() < 1200, "what is wrong in it is named in full by the parser");
         let warnings = vec![format!(r#""{long}""#); 100].join(",");
         let warned = format!(r#"{{"status":"success","warnings":[{warnings}],"data":{{"result":[]}}}}"#);
         let answer = parse(200, warned.as_bytes()).unwrap();
