@@ -108,8 +108,12 @@ impl Processes {
         Ok(())
     }
 
-    /// A process that a look found is told to have been born to `parent`: it hangs there, with all that hang from it.
+    /// A process that a look found is told to have been born to `parent`: it hangs there, with all that hang from it. Not from
+    /// one of these, which only what is no record of a kernel's can say.
     fn hang(&mut self, key: ProcessKey, parent: ProcessKey, place: Birthplace) {
+        if parent == key || self.descends(parent, key) {
+            return;
+        }
         let (parent, root, certain) = match (place, self.by_key.get_mut(&parent)) {
             (Birthplace::Outside, _) => (None, key, true),
             (Birthplace::Inside, Some(above)) => {
@@ -465,6 +469,25 @@ mod tests {
         assert!(!table.has_holes(key(10)) && table.descends(key(13), key(10)));
         assert_eq!(table.get(key(13)).unwrap().root, key(10));
         for pid in [10, 11, 12, 13] {
+            table.remove(key(pid));
+        }
+        assert!(table.by_key.is_empty() && table.by_pid.is_empty());
+    }
+
+    #[test]
+    fn nobody_hangs_from_who_hangs_from_it() {
+        let mut table = Processes::default();
+        table.insert(&task(10), key(1), Birthplace::Outside).unwrap();
+        let home = Home { session: Some(Pid(10)), own_namespace: true };
+        table.insert_seen(&seen(11, 10), home, true).unwrap();
+        table.insert(&task(12), key(11), Birthplace::Inside).unwrap();
+        for parent in [11, 12] {
+            table.insert(&task(11), key(parent), Birthplace::Inside).unwrap();
+            assert_eq!(table.get(key(11)).unwrap().parent, Some(key(10)));
+        }
+        table.insert(&task(11), key(10), Birthplace::Inside).unwrap();
+        assert!(table.get(key(12)).unwrap().certain, "below one whose birth is told");
+        for pid in [12, 11, 10] {
             table.remove(key(pid));
         }
         assert!(table.by_key.is_empty() && table.by_pid.is_empty());
