@@ -77,10 +77,13 @@ impl Ended<'_> {
     fn truth(&self) -> Vec<(&'static str, Option<&'static str>)> {
         let (outcome, cause) = self.kind.verdict();
         match (self.facts.stop, self.facts.kill) {
+            // A kubelet that is started again kills what is left at once: that was no grace period.
+            (Some(stop), Some(kill)) if kill - stop <= AT_ONCE => {
+                let at_once = if self.kind == Kind::Hungry { vec![("oom_killed", None)] } else { Vec::new() };
+                at_once.into_iter().chain([("forced", None)]).collect()
+            }
             // Memory ran out while the grace did, or a runtime that was started again killed first.
             (Some(_), Some(_)) if self.kind == Kind::Hungry => vec![("oom_killed", None), ("grace_exceeded", None)],
-            // A kubelet that is started again kills what is left at once: that was no grace period.
-            (Some(stop), Some(kill)) if kill - stop <= AT_ONCE => vec![("forced", None)],
             (Some(_), Some(_)) => vec![("grace_exceeded", (outcome == "grace_exceeded").then_some(cause))],
             (Some(_), None) => vec![(outcome, Some(cause))],
             (None, Some(_)) => vec![("forced", None)],
@@ -160,6 +163,8 @@ mod tests {
         assert_eq!(wrapper.judge(&[&record("grace_exceeded", "not_forwarded")], &always()), Finding::Right);
         let good = ended(Kind::Good, Some(10.0), None, INIT_TOLD);
         assert_eq!(good.judge(&[&record("graceful", "none")], &always()), Finding::Right);
+        let killed_at_once = ended(Kind::Hungry, Some(10.0), Some(10.02), INIT_TOLD);
+        assert_eq!(killed_at_once.judge(&[&record("forced", "none")], &always()), Finding::Right);
         let forced = ended(Kind::Good, None, Some(14.0), "");
         assert_eq!(forced.judge(&[&record("forced", "none")], &always()), Finding::Right);
     }
