@@ -92,6 +92,7 @@ timelines! {
     kill_0_slowly,
     kill_after_a_loss_of_other_records,
     kill_after_a_loss_of_stop_signals,
+    kill_after_a_look_in_a_shared_namespace,
     kill_after_a_skipped_end,
     kill_long_after_a_loss_of_stop_signals,
     killed_after_a_child_ended_and_a_skip,
