@@ -139,6 +139,7 @@ timelines! {
     oom_mark_of_the_dying,
     oom_may_have_killed_one_whose_birth_was_lost,
     orphan_of_a_session,
+    orphan_of_a_session_beside_an_init_that_was_born,
     orphan_of_a_session_found_late,
     orphan_of_a_session_that_lives,
     orphan_of_inits_session_after_a_loss,
