@@ -341,6 +341,10 @@ impl Container {
     pub(super) fn born(&mut self, time: KernelTime, event: &ProcessEvent, place: Birthplace, out: &mut Vec<Output>) {
         // A record that came late: whoever was there before the look, and not in it, has ended.
         if time < self.looked && self.processes.get(event.task.key).is_none() {
+            // The kernel tells of those who come into any cgroup, and of ends only where it was told to.
+            if time < self.known_since {
+                return;
+            }
             self.missing.insert(event.task.key);
         }
         if self.processes.insert(&event.task, event.parent, place).is_err() {

@@ -207,6 +207,7 @@ timelines! {
     stopped_before_it_was_found,
     stopped_before_it_was_found_and_told_late,
     stopped_by_one_that_moved_away,
+    stopped_right_after_its_stages,
     stopped_soon_after_it_was_found,
     su,
     sudo,

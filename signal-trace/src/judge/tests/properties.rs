@@ -257,9 +257,7 @@ fn another_container_never_matters() {
     for (name, text) in TIMELINES.iter().filter(|(_, text)| !text.contains(" lost ")) {
         let (script, _) = text.split_once("\n---\n").unwrap();
         let alone = verdicts(&play(&parse(script)));
-        let mut lines: Vec<_> = script.lines().chain(other.split_once("\n---\n").unwrap().0.lines()).collect();
-        lines.sort_by(|a, b| time_of(a).total_cmp(&time_of(b)));
-        let both = verdicts(&play(&parse(&lines.join("\n"))));
+        let both = verdicts(&play(&parse_both(script, other.split_once("\n---\n").unwrap().0)));
         let (mine, theirs): (Vec<_>, Vec<_>) = both.into_iter().partition(|(id, _)| id != "other");
         assert_eq!(mine, alone, "{name}");
         assert_eq!(theirs[0].1, Verdict { outcome: Outcome::GraceExceeded, cause: Cause::NotForwarded }, "{name}");
