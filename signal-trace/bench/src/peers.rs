@@ -21,9 +21,10 @@ const NAME: &str = "peers";
 /// Signals of one round without a pause, and rounds.
 const SPRINT: usize = 20_000;
 const ROUNDS: usize = 7;
-/// At this pace the processor's time is measured, for so long.
+/// At this pace the processor's time is measured, for so long in one round.
 const PER_MILLISECOND: usize = 10;
-const PACED: Duration = Duration::from_secs(8);
+const PACED: Duration = Duration::from_secs(2);
+const PACED_ROUNDS: usize = 4;
 /// How often in a row a tracer has to be found waiting before it is taken for ready.
 const CALM: usize = 100;
 
@@ -51,22 +52,31 @@ pub(crate) fn run() -> Result<()> {
             continue;
         }
         let mut work = Work::start()?;
-        let untraced = work.sprints()?;
+        let (untraced, untraced_paced) = (work.sprints()?, work.paced()?);
         let tracer = start(&program, arguments)?;
         // For us: from here on a window is open.
         work.container.signal(Signal::TERM);
         let traced = work.sprints()?;
         let (begun, before) = (Instant::now(), node::processor(tracer.0.id())?);
-        work.act(Act::Paced)?;
+        let traced_paced = work.paced()?;
         let busy = 100.0 * (node::processor(tracer.0.id())? - before).as_secs_f64() / begun.elapsed().as_secs_f64();
         let resident = resident(tracer.0.id())?;
         drop(tracer);
-        let ratios: Vec<_> = traced.iter().map(|traced| traced / spread(&untraced)[1]).collect();
-        let slower = Figure::of(NAME, format!("{name}: kill(2), traced / untraced"), "×", &ratios)
-            .against("untraced, in ns", spread(&untraced)[1] / SPRINT as f64 * 1e9);
+        let slower = |what: &str, traced: &[f64], untraced: &[f64]| {
+            let usual = spread(untraced)[1];
+            let ratios: Vec<_> = traced.iter().map(|traced| traced / usual).collect();
+            let figure = Figure::of(NAME, format!("{name}: kill(2){what}, traced / untraced"), "×", &ratios);
+            figure.against("untraced, in ns", usual)
+        };
+        let slower = [
+            slower(" without a pause", &traced, &untraced),
+            slower(" at 10 000 signals a second", &traced_paced, &untraced_paced),
+        ];
         let share = Figure::one(NAME, format!("{name}: processor at 10 000 signals a second"), "% of a core", busy);
         let ours = arguments.first() == Some(&"watch");
-        if ours { slower.limit(Limit::AtMost(1.3)) } else { slower }.print()?;
+        for slower in slower {
+            if ours { slower.limit(Limit::AtMost(1.3)) } else { slower }.print()?;
+        }
         if ours { share.limit(Limit::AtMost(5.0)) } else { share }.print()?;
         Figure::one(NAME, format!("{name}: resident"), "MiB", resident / f64::from(1 << 20)).print()?;
     }
@@ -147,12 +157,8 @@ impl Work {
             stage::child(|| {
                 let mut act = 0;
                 while stage::cue_byte(cue.as_raw_fd(), &mut act) {
-                    if act == Act::Sprint as u8 {
-                        stage::send_self(Signal::WINCH, SPRINT);
-                    } else {
-                        pace();
-                    }
-                    stage::mark(mark.as_raw_fd());
+                    let each = if act == Act::Sprint as u8 { sprint(SPRINT) } else { pace() };
+                    stage::tell(mark.as_raw_fd(), &each.to_ne_bytes());
                 }
                 0
             });
@@ -161,28 +167,40 @@ impl Work {
         Ok(Self { container, cues, done, _tree: tree })
     }
 
-    fn act(&mut self, act: Act) -> Result<()> {
+    /// Nanoseconds that one of its signals took.
+    fn act(&mut self, act: Act) -> Result<f64> {
         self.cues.write_all(&[act as u8])?;
-        self.done.read_exact(&mut [0]).context("the work ended")
+        let mut each = 0_f64.to_ne_bytes();
+        self.done.read_exact(&mut each).context("the work ended")?;
+        Ok(f64::from_ne_bytes(each))
     }
 
-    /// Seconds of each round, after one that does not count.
+    /// The same of each round, after one that does not count.
     fn sprints(&mut self) -> Result<Vec<f64>> {
         self.act(Act::Sprint)?;
-        (0..ROUNDS)
-            .map(|_| {
-                let begun = Instant::now();
-                self.act(Act::Sprint)?;
-                Ok(begun.elapsed().as_secs_f64())
-            })
-            .collect()
+        (0..ROUNDS).map(|_| self.act(Act::Sprint)).collect()
+    }
+
+    fn paced(&mut self) -> Result<Vec<f64>> {
+        (0..PACED_ROUNDS).map(|_| self.act(Act::Paced)).collect()
     }
 }
 
-fn pace() {
+/// Sends so many signals; nanoseconds that each took.
+fn sprint(signals: usize) -> f64 {
     let begun = Instant::now();
+    stage::send_self(Signal::WINCH, signals);
+    begun.elapsed().as_nanos() as f64 / signals as f64
+}
+
+/// The same at a pace.
+fn pace() -> f64 {
+    let begun = Instant::now();
+    let (mut sum, mut bursts) = (0.0, 0);
     while begun.elapsed() < PACED {
-        stage::send_self(Signal::WINCH, PER_MILLISECOND);
+        sum += sprint(PER_MILLISECOND);
+        bursts += 1;
         stage::rest(Duration::from_micros(900));
     }
+    sum / f64::from(bursts)
 }
