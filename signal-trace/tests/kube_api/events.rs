@@ -154,7 +154,7 @@ async fn what_is_not_granted_fails_and_what_the_agent_asks_for_is_enough() {
             json!({ "apiGroups": [group], "resources": resources, "verbs": verbs })
         };
         create(&roles, json!({ "metadata": { "name": user }, "rules": [
-            rule("", json!(["pods"]), json!(["get", "list", "watch"])),
+            rule("", json!(["pods"]), json!(["list", "watch"])),
             rule("apps", json!(["replicasets"]), json!(["get"])),
             rule("batch", json!(["jobs"]), json!(["get"])),
             rule("events.k8s.io", json!(["events"]), json!(["create", "patch"])),
