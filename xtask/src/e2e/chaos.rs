@@ -34,6 +34,8 @@ use workload::{Kind, READY};
 /// How long anything that is waited for may take, when nothing is broken any longer.
 const BOUND: Duration = Duration::from_secs(120);
 const LOOK: Duration = Duration::from_millis(50);
+/// How often an agent is asked what it lost.
+const LOSSES: Duration = Duration::from_secs(1);
 /// A pod that is to end is waited for; one that did not come in time, since something was broken, goes unjudged.
 const UNTIL_READY: Duration = Duration::from_secs(30);
 /// After an outage more pods come and go at once than before it. A node that they are too much for would heal no more.
@@ -45,8 +47,8 @@ const LOG_DISK: &str = "size=256k";
 struct Pod {
     kind: Kind,
     name: String,
-    /// Known once it is to end.
-    container: Option<String>,
+    /// Known once it is to end, with when that was.
+    container: Option<(String, f64)>,
 }
 
 /// What is broken for a while, besides the agent.
@@ -75,6 +77,10 @@ struct Chaos<'a, 'l> {
     agent: Option<Agent>,
     /// Of the agent that lives, once it is.
     ready: Option<f64>,
+    /// Records that it has lost so far, and those before it had lost.
+    lost: f64,
+    lost_before: f64,
+    asked_for_losses: Instant,
     /// Since when what is broken now is.
     broken: BTreeMap<Broken, f64>,
     history: History,
@@ -104,6 +110,9 @@ pub(crate) fn run(lab: &mut Lab<'_>, minutes: u64, seed: u64) -> Result<()> {
         due: Vec::new(),
         agent: None,
         ready: None,
+        lost: 0.0,
+        lost_before: 0.0,
+        asked_for_losses: Instant::now(),
         broken: BTreeMap::new(),
         history: History::default(),
         counts: BTreeMap::new(),
@@ -117,7 +126,9 @@ pub(crate) fn run(lab: &mut Lab<'_>, minutes: u64, seed: u64) -> Result<()> {
     let findings = chaos.findings()?;
     let after = held::kernel_objects_settled(before, Instant::now() + BOUND)?;
     print!("\n{}", table::render(["chaos", "seen"], &chaos.told(&findings)));
-    println!("\nthe first agent at its start: {at_first}\nthe last at its end: {at_last}; kernel events lost: {lost}");
+    println!(
+        "\nthe first agent at its start: {at_first}\nthe last at its end: {at_last}; kernel events lost by all: {lost}"
+    );
     println!("programs, maps and links in the kernel: {before} before, {after} after");
     let mut problems = wrong(&findings);
     problems.extend(at_first.grown_to(&at_last));
@@ -215,6 +226,7 @@ impl Chaos<'_, '_> {
     fn look(&mut self) -> Result<()> {
         self.lab.board.interrupt.check()?;
         self.note_ready();
+        self.note_losses();
         for due in std::mem::take(&mut self.due) {
             let Some(name) = self.pods.get(&due.pod).map(|pod| pod.name.clone()) else { continue };
             let container = self.ready_container(&name);
@@ -250,7 +262,8 @@ impl Chaos<'_, '_> {
         };
         self.recorder.watch(container, init, &members);
         if let Some(pod) = self.pods.get_mut(&number) {
-            pod.container = Some(container.to_owned());
+            let asked = pod.container.take().map_or_else(now, |(_, asked)| asked);
+            pod.container = Some((container.to_owned(), asked));
         }
         let done = match how {
             How::Deleted => self.lab.delete(&self.namespace, name),
@@ -277,6 +290,7 @@ impl Chaos<'_, '_> {
     }
 
     fn start_agent(&mut self) -> Result<()> {
+        self.lost_before += std::mem::take(&mut self.lost);
         self.agent = Some(self.setup.start(self.lab.board)?);
         Ok(())
     }
@@ -301,6 +315,20 @@ impl Chaos<'_, '_> {
         }
     }
 
+    /// Sometimes: a page is more than a probe.
+    fn note_losses(&mut self) {
+        if self.ready.is_none() || self.asked_for_losses.elapsed() < LOSSES {
+            return;
+        }
+        self.asked_for_losses = Instant::now();
+        let Ok(metrics) = tested::scrape() else { return };
+        let lost = metrics.total("signal_trace_kernel_events_lost_total");
+        if lost > self.lost {
+            self.history.losses.push(now());
+        }
+        self.lost = lost;
+    }
+
     /// All that was broken is whole, and the node is as it should be.
     fn heal(&mut self) -> Result<()> {
         let interrupt = self.lab.board.interrupt.clone();
@@ -310,7 +338,7 @@ impl Chaos<'_, '_> {
     }
 
     /// Ends every pod that is left, waits until nobody can have more to say, and ends the agent; what it held then,
-    /// and how many events it lost.
+    /// and how many events were lost.
     fn last_words(&mut self) -> Result<(Held, f64)> {
         self.lab
             .cluster
@@ -327,7 +355,7 @@ impl Chaos<'_, '_> {
         let agent = self.agent.take().context("no agent lives")?;
         agent.end()?;
         self.history.lives.extend(self.ready.take().map(|ready| Life { ready, end: now() }));
-        Ok((held, lost))
+        Ok((held, self.lost_before + lost))
     }
 
     /// What the oracle says of each pod that was to end.
@@ -337,12 +365,15 @@ impl Chaos<'_, '_> {
         let seen = self.lab.board.look();
         let mut findings = Vec::new();
         for pod in self.pods.values() {
-            let Some(container) = &pod.container else { continue };
+            let Some((container, asked)) = &pod.container else { continue };
             let facts = self.recorder.facts(container).context("a container that was never watched")?;
             let wrote = fs::read_to_string(self.logs.join(&pod.name))?;
             let records: Vec<_> =
                 seen.records.iter().filter(|record| record["container"]["id"] == **container).collect();
-            findings.push((pod, Ended { kind: pod.kind, facts, wrote: &wrote }.judge(&records, &self.history)));
+            findings.push((
+                pod,
+                Ended { kind: pod.kind, facts, asked: *asked, wrote: &wrote }.judge(&records, &self.history),
+            ));
         }
         Ok(findings)
     }
@@ -365,7 +396,10 @@ impl Chaos<'_, '_> {
         let mut lines = vec![
             ["ends that the oracle knows".to_owned(), findings.len().to_string()],
             ["right".to_owned(), of(&|finding| *finding == Finding::Right).to_string()],
-            ["unknown or unsaid: no agent saw the whole".to_owned(), of(&|f| *f == Finding::Unwatched).to_string()],
+            [
+                "unknown or unsaid: no agent saw the whole, or records were lost".to_owned(),
+                of(&|f| *f == Finding::Unwatched).to_string(),
+            ],
             ["wrong, twice or missing".to_owned(), of(&|f| matches!(f, Finding::Wrong(_))).to_string()],
             ["agents, one after the other".to_owned(), self.history.lives.len().to_string()],
             ["verdicts".to_owned(), runner::verdicts(said.records_of(&self.namespace).map(|record| (record, 1)))],

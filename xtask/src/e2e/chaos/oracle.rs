@@ -16,6 +16,8 @@ const AT_ONCE: f64 = 0.5;
 /// The longest grace of the plan and 30 s: of a container that an agent found, a kill this soon afterwards may have had its
 /// stop before.
 const FOUND_LATELY: f64 = 37.0;
+/// When a deletion was asked for is known to the second, cut off.
+const DELETION_TOLERANCE: f64 = 2.0;
 /// How long after an outage the news of it still come late.
 const AFTERMATH: f64 = 30.0;
 
@@ -24,6 +26,8 @@ const AFTERMATH: f64 = 30.0;
 pub(super) struct Ended<'a> {
     pub(super) kind: Kind,
     pub(super) facts: Facts,
+    /// When its end was asked for.
+    pub(super) asked: f64,
     /// What its processes wrote.
     pub(super) wrote: &'a str,
 }
@@ -48,6 +52,8 @@ pub(super) struct Outage {
 pub(super) struct History {
     pub(super) lives: Vec<Life>,
     pub(super) outages: Vec<Outage>,
+    /// When an agent said that it had lost records.
+    pub(super) losses: Vec<f64>,
 }
 
 impl History {
@@ -55,6 +61,11 @@ impl History {
     fn covers(&self, begin: f64, exit: f64, told_late: bool) -> bool {
         let words = if told_late || self.troubled(begin, exit) { LATE_WORDS } else { LAST_WORDS };
         self.lives.iter().any(|life| life.ready <= begin && exit + words <= life.end)
+    }
+
+    /// A record of it may be among those that were lost: this is how long the doubt of a loss lasts.
+    fn in_doubt(&self, begin: f64, exit: f64) -> bool {
+        self.losses.iter().any(|lost| (begin - FOUND_LATELY..exit + LAST_WORDS).contains(lost))
     }
 
     /// Names and graces may not have been known then.
@@ -67,7 +78,8 @@ impl History {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Finding {
     Right,
-    /// `unknown`, or nothing, and no agent saw the whole of it.
+    /// `unknown`, or nothing, and no agent saw the whole of it, from when it was asked for: a stop that it sees may be the
+    /// second one. Or one says that it lost records then.
     Unwatched,
     Wrong(String),
 }
@@ -102,10 +114,11 @@ impl Ended<'_> {
         let begin = self.facts.stop.or(self.facts.kill).unwrap_or(exit);
         // Without a stop, why it was killed is told by its pod's last news, if ever.
         let watched = match self.facts.stop {
-            Some(_) => history.covers(begin, exit, false),
+            Some(_) => history.covers(begin.min(self.asked - DELETION_TOLERANCE), exit, false),
             // Without a grace, no kill is too late for a stop that nobody saw.
             None => history.covers(begin - FOUND_LATELY, exit, true) && !history.troubled(begin, exit),
         };
+        let watched = watched && !history.in_doubt(begin, exit);
         let truth = self.truth();
         let record = match records {
             [] if truth.is_empty() || !watched => return Finding::Unwatched,
@@ -141,7 +154,7 @@ mod tests {
     use super::*;
 
     fn lived(ready: f64, end: f64) -> History {
-        History { lives: vec![Life { ready, end }], outages: Vec::new() }
+        History { lives: vec![Life { ready, end }], ..History::default() }
     }
 
     fn always() -> History {
@@ -150,7 +163,7 @@ mod tests {
 
     fn ended(kind: Kind, stop: Option<f64>, kill: Option<f64>, wrote: &str) -> Ended<'_> {
         let exit = Some(14.0);
-        Ended { kind, facts: Facts { stop, kill, exit, ..Facts::default() }, wrote }
+        Ended { kind, facts: Facts { stop, kill, exit, ..Facts::default() }, asked: 9.5, wrote }
     }
 
     fn record(outcome: &str, cause: &str) -> Value {
@@ -191,6 +204,24 @@ mod tests {
         assert_eq!(wrapper.judge(&[&record("unknown", "unknown")], &came_late), Finding::Unwatched);
         assert_eq!(wrapper.judge(&[&record("grace_exceeded", "unknown")], &came_late), Finding::Right);
         assert!(matches!(wrapper.judge(&[&record("forced", "none")], &came_late), Finding::Wrong(_)));
+    }
+
+    #[test]
+    fn who_came_after_it_was_asked_for_may_not_know() {
+        let good = ended(Kind::Good, Some(10.0), None, INIT_TOLD);
+        let unknown = record("unknown", "none");
+        assert_eq!(good.judge(&[&unknown], &lived(9.8, 1000.0)), Finding::Unwatched);
+        assert!(matches!(good.judge(&[&unknown], &lived(7.0, 1000.0)), Finding::Wrong(_)));
+        assert_eq!(good.judge(&[&record("graceful", "none")], &lived(9.8, 1000.0)), Finding::Right);
+    }
+
+    #[test]
+    fn who_says_that_it_lost_records_may_not_know() {
+        let lost = |at| History { losses: vec![at], ..lived(-1000.0, 1000.0) };
+        let wrapper = ended(Kind::Wrapper, Some(10.0), Some(14.0), "");
+        assert_eq!(wrapper.judge(&[&record("unknown", "unknown")], &lost(12.0)), Finding::Unwatched);
+        assert!(matches!(wrapper.judge(&[&record("unknown", "unknown")], &lost(-50.0)), Finding::Wrong(_)));
+        assert!(matches!(wrapper.judge(&[&record("graceful", "none")], &lost(12.0)), Finding::Wrong(_)));
     }
 
     #[test]
