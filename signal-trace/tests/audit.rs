@@ -82,8 +82,12 @@ fn each_exit_code_has_its_reason() {
     bench.write("mixed.jsonl", log("cart", 5, 5));
     bench.write("policy.yaml", "tolerate: {fail: 0.5, warn: 0.5}");
     bench.write("typo.yaml", "tolerat: {fail: 0.5}");
+    bench.write("other.jsonl", "{\"level\":\"info\",\"message\":\"ready\"}\n");
     for (arguments, code) in [
         (&["--records", "good.jsonl"][..], 0),
+        (&["--records", "good.jsonl", "--from", "2026-12-01", "--to", "2026-12-02"], 0),
+        (&["--records", "good.jsonl", "--records", "other.jsonl"], 0),
+        (&["--records", "other.jsonl"], 1),
         (&["--records", "nowhere.jsonl"], 1),
         (&["--records", "good.jsonl", "--policy", "nowhere.yaml"], 1),
         (&["--records", "good.jsonl", "--policy", "typo.yaml"], 1),

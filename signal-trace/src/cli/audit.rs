@@ -19,7 +19,7 @@ use crate::audit::render::visible_json;
 use crate::audit::report::{Finding, Level, Period, Report, schema_text};
 use crate::audit::source::records::Records;
 use crate::audit::source::{Window, compressed};
-use crate::audit::tally::Tallies;
+use crate::audit::tally::{Gap, Tallies};
 use crate::audit::write::{Output, ensure_apart, write_all};
 use crate::policy::file::Policy;
 use crate::report::json::Time;
@@ -57,11 +57,11 @@ pub struct Audit {
     #[arg(long, value_name = "TIME", value_parser = instant)]
     to: Option<Timestamp>,
 
-    /// Nodes that there are, where the source does not tell
+    /// Nodes that there are, where the source does not tell: Prometheus does by `kube_node_info` of kube-state-metrics
     #[arg(long, value_name = "N")]
     nodes: Option<u64>,
 
-    /// Rules to judge by, in YAML
+    /// Rules to judge by, in YAML: docs/policy.md has every key and its default
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
 
@@ -81,7 +81,8 @@ pub struct Audit {
     #[arg(long, value_name = "SCORE", value_parser = score)]
     min_score: Option<f64>,
 
-    /// Give no score, and fail, below this share of watched node-hours, from 0 to 1
+    /// Give no score, and fail, below this share of watched node-hours, from 0 to 1; 0.8 if not given, where the nodes
+    /// are known
     #[arg(long, value_name = "SHARE", value_parser = share)]
     min_coverage: Option<f64>,
 
@@ -215,9 +216,15 @@ impl Audit {
         let counts = records.counts();
         tracing::info!(?counts, "records read");
         if counts.records == 0 && counts.broken == 0 {
-            // An empty log is no proof of anything, and most often the wrong file.
-            let why = if counts.outside > 0 { "all records are of another time" } else { "there is no record in it" };
-            eprintln!("signal-trace: {why} ({} other lines)", counts.other);
+            let others = counts.other;
+            if counts.outside > 0 {
+                eprintln!("signal-trace: all records are of another time ({others} other lines)");
+            } else {
+                // An empty log is no proof of anything, and most often the wrong file.
+                let message = format!("no record in {} ({others} other lines)", self.records.join(", "));
+                eprintln!("signal-trace: {message}");
+                tallies.gaps.push(Gap { cluster: None, message });
+            }
         }
         Ok(())
     }

@@ -337,6 +337,13 @@ mod tests {
     }
 
     #[test]
+    fn the_documented_example_is_a_policy() {
+        let example = include_str!("../../../docs/policy.md").lines().filter_map(|line| line.strip_prefix("    "));
+        let policy = Policy::parse(&example.collect::<Vec<_>>().join("\n")).unwrap();
+        assert_eq!((policy.min_shutdowns, policy.waivers.len(), policy.verdicts.len()), (5, 1, 2));
+    }
+
+    #[test]
     fn an_unknown_key_is_named_with_its_line_and_what_was_meant() {
         for (text, key, meant) in [
             ("min_shutdowns: 2\nwavers: []\n", "wavers", "waivers"),
