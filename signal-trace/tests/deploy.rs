@@ -14,7 +14,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::SystemTime;
 
+use clap::Args as _;
 use serde_json::Value;
+use signal_trace::agent::options::Options;
 use signal_trace::judge::shutdown::{Cause, KilledBy, Outcome};
 use signal_trace::report::explain::{Alert, Axis, Entry, all, markdown};
 use signal_trace::report::metrics::format::Format;
@@ -88,8 +90,22 @@ fn the_reference_of_metrics_is_a_page_of_them() {
     reference += "\n`workload_type` is the owner's kind in lower case: `deployment`, `statefulset`, `daemonset`, `job`, `cronjob`, \
                   `pod`, or any other. Where there is no room for another label set (`labelSets`), all four of a workload's \
                   labels are `_other`. With `podLabel` workloads also have `pod`.\n";
+    reference += HOW_TO_READ;
     in_step("docs/metrics.md", &reference);
 }
+
+const HOW_TO_READ: &str = "
+## How to read them
+
+- **The first increment of a series waits** until every scraper that came in the last minutes has read its 0, and for 15
+  minutes at most: `increase()` sees it then. Who asks by hand finds 0 for a shutdown that was just made, or nothing yet; the
+  agent's log has the record at once. `signal_trace_early_increments_total` counts those that could not wait.
+- **Series come with shutdowns.** A workload's container has three series while nothing of it was stopped, and about 23 (3.4 KB
+  of text) once it was. They go 5 minutes after its last container. A node shows 1000 containers of workloads
+  (`labelSets`); what is beyond shares one set, `_other`.
+- **Kubernetes events have limits of their own**: of a pod 10 at once and then one a minute, of a node 100 at once and then one
+  a second. `signal_trace_kube_events_total` counts what became of each.
+";
 
 /// What the labels of closed sets may be: each with a metric that has it.
 fn label_values() -> [(&'static str, &'static str, Vec<&'static str>); 8] {
@@ -130,6 +146,36 @@ fn what_the_chart_lets_be_configured_is_what_the_agent_reads() {
     for name in options.keys() {
         assert!(printed.contains(&format!("{name}:")), "{name} in {printed}");
     }
+}
+
+#[test]
+fn the_reference_of_the_configuration_is_the_agents_options() {
+    let schema = std::fs::read_to_string(root().join("deploy/chart/values.schema.json")).unwrap();
+    let schema: Value = serde_json::from_str(&schema).unwrap();
+    let chart = schema.pointer("/properties/agent/properties/config/properties").unwrap().as_object().unwrap();
+    let mut reference = "# Configuration of the agent\n\nEvery option can be given as a flag, as a variable, or in the YAML \
+                         file that `--config` or `SIGNAL_TRACE_CONFIG` names, under its key there; what comes first of these \
+                         three holds. The chart writes that file from `agent.config`, which takes the keys that are marked; \
+                         for the others it has values of its own or `agent.extraArgs`. `signal-trace agent --print-config` \
+                         prints what is in force. Lists are separated by commas in a variable, and are repeated flags.\n\n\
+                         | flag | variable | key | `agent.config` | what it is |\n|---|---|---|---|---|\n"
+        .to_owned();
+    let options = Options::augment_args(clap::Command::new("agent"));
+    for option in options.get_arguments() {
+        let key = camel_case(option.get_id().as_str());
+        let variable = option.get_env().map_or("–".to_owned(), |name| format!("`{}`", name.to_str().unwrap()));
+        let charted = if chart.contains_key(&key) { "yes" } else { "–" };
+        let help = option.get_long_help().or(option.get_help()).unwrap();
+        let flag = option.get_long().unwrap();
+        writeln!(reference, "| `--{flag}` | {variable} | `{key}` | {charted} | {help} |").unwrap();
+    }
+    in_step("docs/configuration.md", &reference);
+}
+
+fn camel_case(name: &str) -> String {
+    let mut words = name.split('_');
+    let first = words.next().unwrap().to_owned();
+    words.fold(first, |name, word| name + &word[..1].to_uppercase() + &word[1..])
 }
 
 /// The names of the labels of a metric's first sample, but for those of a histogram's buckets.

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 /// Fifty times what it takes on a busy node.
 pub(super) const CPU_LIMIT: u32 = 50;
 
-/// Every option; what is not set is not there. In the file each has the flag's name in camel case: `nodeName`.
+/// Every option; what is not set is not there. In the file each has its field's name in camel case: `nodeName`.
 #[derive(Args, Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct Options {
@@ -31,7 +31,7 @@ pub struct Options {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub listen: Option<SocketAddr>,
 
-    /// A bearer token that /shutdowns and /debug/containers ask for; without it they are for this host alone
+    /// A bearer token that /shutdowns and /debug/containers ask for; without it they answer the loopback alone
     #[arg(long, env = "SIGNAL_TRACE_TOKEN_FILE", value_name = "FILE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token_file: Option<PathBuf>,

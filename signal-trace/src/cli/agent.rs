@@ -23,7 +23,7 @@ pub struct Agent {
     #[command(flatten)]
     options: Options,
 
-    /// A YAML file with the same options, named in camel case: nodeName. Flags and variables go before it
+    /// A YAML file with the same options, under the keys that --print-config writes. Flags and variables go before it
     #[arg(long, env = "SIGNAL_TRACE_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
 

@@ -14,7 +14,7 @@ pub(super) const DASHBOARD: Dashboard = Dashboard {
             kind: Kind::Number,
             unit: "short",
             size: (6, 4),
-            queries: &[("sum(up{<agents>})", "agents")],
+            queries: &[("sum(up{<agents>})", "agents"), ("sum(signal_trace_detached{<agents>})", "detached")],
         },
         Panel {
             title: "Containers watched",
@@ -117,11 +117,12 @@ pub(super) const DASHBOARD: Dashboard = Dashboard {
         },
         Panel {
             title: "Refused by a bound",
-            description: "Label sets without room, series that showed an increment too early, connections above the limit.",
+            description: "What an agent has no room to follow or to tell, label sets without room, series that showed an increment too early, connections above the limit.",
             kind: Kind::Bars,
             unit: "short",
             size: (8, 8),
             queries: &[
+                ("sum by (what) (increase(signal_trace_refused_total{<agents>}[$__rate_interval]))", "{{what}}"),
                 ("sum(increase(signal_trace_series_refused_total{<agents>}[$__rate_interval]))", "series"),
                 ("sum(increase(signal_trace_early_increments_total{<agents>}[$__rate_interval]))", "early increments"),
                 ("sum(increase(signal_trace_connections_refused_total{<agents>}[$__rate_interval]))", "connections"),

@@ -17,12 +17,16 @@ pub enum Alert {
     DeploysSlowed,
     /// One agent does not answer.
     AgentDown,
+    /// A node has no agent.
+    NodeUnwatched,
     /// No agent answers.
     AgentsAbsent,
     /// One agent let go of its programs.
     AgentDetached,
     /// Records of the kernel are lost.
     KernelEventsLost,
+    /// A bound of an agent is reached.
+    EvidenceRefused,
     /// Shutdowns have no pod.
     AttributionFailing,
     /// Kubernetes events cannot be written.
@@ -33,16 +37,18 @@ pub enum Alert {
 
 impl Alert {
     /// All of them: those about workloads, then those about nodes.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::StopSignalIgnored,
         Self::StopSignalNotForwarded,
         Self::ChildrenKilled,
         Self::GracePeriodExceeded,
         Self::DeploysSlowed,
         Self::AgentDown,
+        Self::NodeUnwatched,
         Self::AgentsAbsent,
         Self::AgentDetached,
         Self::KernelEventsLost,
+        Self::EvidenceRefused,
         Self::AttributionFailing,
         Self::EventWritesFailing,
         Self::StuckAfterKill,
@@ -57,9 +63,11 @@ impl Alert {
             Self::GracePeriodExceeded => "SignalTraceGracePeriodExceeded",
             Self::DeploysSlowed => "SignalTraceDeploysSlowed",
             Self::AgentDown => "SignalTraceAgentDown",
+            Self::NodeUnwatched => "SignalTraceNodeUnwatched",
             Self::AgentsAbsent => "SignalTraceAgentsAbsent",
             Self::AgentDetached => "SignalTraceAgentDetached",
             Self::KernelEventsLost => "SignalTraceKernelEventsLost",
+            Self::EvidenceRefused => "SignalTraceEvidenceRefused",
             Self::AttributionFailing => "SignalTraceAttributionFailing",
             Self::EventWritesFailing => "SignalTraceEventWritesFailing",
             Self::StuckAfterKill => "SignalTraceStuckAfterKill",
@@ -75,9 +83,11 @@ pub(super) fn text(alert: Alert) -> &'static Text {
         Alert::GracePeriodExceeded => &GRACE_PERIOD_EXCEEDED,
         Alert::DeploysSlowed => &DEPLOYS_SLOWED,
         Alert::AgentDown => &AGENT_DOWN,
+        Alert::NodeUnwatched => &NODE_UNWATCHED,
         Alert::AgentsAbsent => &AGENTS_ABSENT,
         Alert::AgentDetached => &AGENT_DETACHED,
         Alert::KernelEventsLost => &KERNEL_EVENTS_LOST,
+        Alert::EvidenceRefused => &EVIDENCE_REFUSED,
         Alert::AttributionFailing => &ATTRIBUTION_FAILING,
         Alert::EventWritesFailing => &EVENT_WRITES_FAILING,
         Alert::StuckAfterKill => &STUCK_AFTER_KILL,
@@ -183,6 +193,20 @@ const AGENT_DOWN: Text = Text {
     ),
 };
 
+const NODE_UNWATCHED: Text = Text {
+    brief: "a node has no agent, or Prometheus does not know of it",
+    meaning: "Nobody watches that node: shutdowns on it are neither counted nor explained. Nothing else there is affected.",
+    how: "The DaemonSet wants no pod there, or gets none: the label `signal-trace.dev/off` was left on the node, a node \
+          selector or an affinity leaves it out, a quota or an admission policy refuses the pod. Or the pod runs, and its \
+          targets have no label `node`.",
+    kernel: "A node of `kube_node_info`, which kube-state-metrics serves, has no target of the job `signal-trace` for 15 \
+             minutes, while other nodes of its cluster have one.",
+    fixes: &[fixes::SWITCHED_OFF, fixes::POD_SECURITY, fixes::SCRAPE_JOB],
+    event_reasons: &[],
+    confirm: &["kubectl get node NODE --show-labels", "kubectl -n signal-trace describe daemonset signal-trace"],
+    ignore: Some("While the node is switched off on purpose, or leaves the cluster."),
+};
+
 const AGENTS_ABSENT: Text = Text {
     brief: "no agent at all answers",
     meaning: "No shutdown is seen anywhere, or Prometheus knows the agents under another name. No other alert of \
@@ -202,9 +226,12 @@ const AGENT_DETACHED: Text = Text {
               agent detached them to spare the node. Shutdowns there are not seen until its pod is made anew.",
     how: "A storm of forks, signals or control groups in containers. Or a limit that was set too low.",
     kernel: "`signal_trace_detached` is 1 for 5 minutes.",
-    fixes: &[fixes::STORM, fixes::CPU],
+    fixes: &[fixes::STORM, fixes::CPU_LIMIT],
     event_reasons: &[],
-    confirm: &["kubectl -n signal-trace logs POD | grep 'of a core'", "kubectl -n signal-trace delete pod POD"],
+    confirm: &[
+        "kubectl -n signal-trace logs POD | grep 'of a core'",
+        "kubectl get --raw /api/v1/namespaces/signal-trace/pods/POD:9469/proxy/metrics | grep detached",
+    ],
     ignore: Some("During a load test, if the pod is made anew afterwards."),
 };
 
@@ -222,6 +249,22 @@ const KERNEL_EVENTS_LOST: Text = Text {
         "kubectl top pod -n signal-trace POD",
     ],
     ignore: Some("During a load test that is known to fork without end. A single burst does not raise it."),
+};
+
+const EVIDENCE_REFUSED: Text = Text {
+    brief: "an agent has no room for what it is to follow or to tell",
+    meaning: "By `what`: the containers of `cgroups` are not followed; shutdowns of `pods` and `waits` are judged and counted \
+              without names; `records` are missing in the log that `top` and `audit --records` read.",
+    how: "`cgroups` and `pods`: there is more on the node than the agent has room for. `waits`: many containers ended while \
+          the API server did not answer. `records`: the log is not read, or it cannot be written.",
+    kernel: "`signal_trace_refused_total` of one of these rises for 30 minutes on end.",
+    fixes: &[fixes::LOG, fixes::API_SERVER, fixes::SCOPE],
+    event_reasons: &[],
+    confirm: &[
+        "kubectl get --raw /api/v1/namespaces/signal-trace/pods/POD:9469/proxy/metrics | grep refused",
+        "kubectl -n signal-trace logs --tail=20 POD",
+    ],
+    ignore: Some("During a load test, if it ends with it."),
 };
 
 const ATTRIBUTION_FAILING: Text = Text {

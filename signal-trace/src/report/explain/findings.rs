@@ -25,7 +25,7 @@ const EARLY_EXIT: Text = Text {
 
 const HELPERS_KILLED: Text = Text {
     brief: "all that were killed are helpers",
-    meaning: "The processes that were killed are on the policy's list of those that have nothing to lose.",
+    meaning: "The processes that were killed are of programs that have nothing to lose: tail, sleep, epmd, ssh-agent.",
     how: "A `sleep` or a `tail` that a script left behind.",
     kernel: "The names of the processes that ended by SIGKILL.",
     fixes: &[],

@@ -216,9 +216,10 @@ pub(super) const POLICY: Fix = Fix {
 
 pub(super) const HELPERS: Fix = Fix {
     who: "Helpers",
-    what: "If those that were killed have nothing to lose (`tail`, `sleep`, `ssh-agent`), put them on the policy's list \
-           of helpers.",
-    example: &[],
+    what: "Programs that have nothing to lose, as `tail`, `sleep`, `ssh-agent` and `epmd`, are no fault to `check`, `top` and \
+           `audit --records`; others are named in a policy, under `helpers`. Metrics and alerts count them all the same: \
+           silence the alert for that workload.",
+    example: &["helpers: [my-reader]"],
 };
 
 pub(super) const UNBLOCK: Fix = Fix {
@@ -281,10 +282,37 @@ pub(super) const CPU: Fix = Fix {
     example: &["resources:", "  requests: { cpu: 50m }"],
 };
 
+pub(super) const CPU_LIMIT: Fix = Fix {
+    who: "The limit",
+    what: "`cpuLimit` is what the kernel programs and their reading may take of one processor, in percent; 0 is no bound. \
+           Raise it where that cost is fair. Then make the pod anew: nothing else attaches the programs again.",
+    example: &["agent:", "  config: { cpuLimit: 100 }"],
+};
+
 pub(super) const STORM: Fix = Fix {
     who: "The workload",
     what: "Find who forks: the dashboard `Node agent` shows the records by kind. Often it is a probe that starts a shell \
            every second, in many pods.",
+    example: &[],
+};
+
+pub(super) const SWITCHED_OFF: Fix = Fix {
+    who: "The switch",
+    what: "Take the label off the node that keeps the agent away from it, if nobody needs it any more.",
+    example: &["kubectl label node NODE signal-trace.dev/off-"],
+};
+
+pub(super) const LOG: Fix = Fix {
+    who: "The node's log",
+    what: "See that there is room on the disk of container logs, and that the runtime reads what the agent writes: `kubectl \
+           logs` shows its newest lines.",
+    example: &[],
+};
+
+pub(super) const SCOPE: Fix = Fix {
+    who: "The bounds",
+    what: "`docs/security.md` says how many of each there may be. They are far beyond what a kubelet runs: look for who makes \
+           control groups or containers beside it.",
     example: &[],
 };
 

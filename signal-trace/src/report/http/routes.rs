@@ -142,7 +142,8 @@ fn authorization(headers: &HeaderMap) -> Option<&str> {
 fn refuse(denied: Denied) -> Response {
     match denied {
         Denied::NotLoopback => {
-            let why = "only from this host (kubectl port-forward will do): from elsewhere, configure a bearer token\n";
+            let why =
+                "by the loopback alone (kubectl port-forward will do): from elsewhere, configure a bearer token\n";
             answer(StatusCode::FORBIDDEN, TEXT, why)
         }
         Denied::WrongToken => {
