@@ -9,14 +9,14 @@ pub(super) const DASHBOARD: Dashboard = Dashboard {
     variables: &OF_WORKLOADS,
     panels: &[
         Panel {
-            title: "Score",
+            title: "Graceful",
             description: "Share of the shutdowns that went as they should: everything ended by itself, in time. What says nothing about the program is left out.",
             kind: Kind::Number,
             unit: "percentunit",
             size: (5, 4),
             queries: &[(
                 r#"sum(increase(signal_trace_shutdowns_total{<workloads>, outcome="graceful"}[$__range])) / (sum(increase(signal_trace_shutdowns_total{<workloads>, <judged>}[$__range])) > 0)"#,
-                "score",
+                "graceful",
             )],
         },
         Panel {
@@ -105,7 +105,7 @@ pub(super) const DASHBOARD: Dashboard = Dashboard {
             )],
         },
         Panel {
-            title: "Score by namespace",
+            title: "Graceful by namespace",
             description: "Share of the shutdowns that went as they should, the worst first.",
             kind: Kind::Ranking,
             unit: "percentunit",

@@ -9,14 +9,14 @@ pub(super) const DASHBOARD: Dashboard = Dashboard {
     variables: &OF_WORKLOADS,
     panels: &[
         Panel {
-            title: "Score",
+            title: "Graceful",
             description: "Share of its shutdowns that went as they should: everything ended by itself, in time.",
             kind: Kind::Number,
             unit: "percentunit",
             size: (6, 4),
             queries: &[(
                 r#"sum(increase(signal_trace_shutdowns_total{<workloads>, outcome="graceful"}[$__range])) / (sum(increase(signal_trace_shutdowns_total{<workloads>, <judged>}[$__range])) > 0)"#,
-                "score",
+                "graceful",
             )],
         },
         Panel {
