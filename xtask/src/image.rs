@@ -137,8 +137,9 @@ fn build(toolchain: &Toolchain, architecture: Architecture, source: &Source) -> 
         let compiler = architecture.cross_compiler();
         ensure!(
             machine::find(compiler).is_some(),
-            "there is no {compiler}, which links for {target}: install Debian's gcc-{}",
-            compiler.trim_end_matches("-gcc")
+            "there is no {compiler}, which links for {target}: install Debian's gcc-{} and libc6-dev-{}-cross",
+            compiler.trim_end_matches("-gcc"),
+            architecture.name()
         );
         let variable = target.replace('-', "_");
         cargo.env(format!("CC_{variable}"), compiler);

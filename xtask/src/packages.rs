@@ -56,10 +56,14 @@ pub(crate) const MACHINES: [Package; 4] = [
     Package { name: "debian-archive-keyring", missing: || !Path::new(DEBIAN_KEYS).exists() },
 ];
 
+/// What the C parts include, which the compiler only recommends.
+const ARM_HEADERS: &str = "/usr/aarch64-linux-gnu/include/stdint.h";
+
 /// Virtual machines of the other architecture, and the compiler for what runs in them, whose shells are fetched.
-pub(crate) const ARM_MACHINES: [Package; 3] = [
+pub(crate) const ARM_MACHINES: [Package; 4] = [
     Package { name: "qemu-system-arm", missing: || machine::find("qemu-system-aarch64").is_none() },
     Package { name: "gcc-aarch64-linux-gnu", missing: || machine::find("aarch64-linux-gnu-gcc").is_none() },
+    Package { name: "libc6-dev-arm64-cross", missing: || !Path::new(ARM_HEADERS).exists() },
     Package { name: "debian-archive-keyring", missing: || !Path::new(DEBIAN_KEYS).exists() },
 ];
 
