@@ -29,6 +29,9 @@ pub const fn bit(signal: u32) -> u64 {
 
 /// `signal->flags`: the process is exiting as a group (include/linux/sched/signal.h).
 pub const SIGNAL_GROUP_EXIT: u32 = 0x4;
+
+/// `signal->flags` bit: a core dump is under way. Before Linux 5.17, whose dumps have [`SIGNAL_GROUP_EXIT`]; unused since.
+pub const SIGNAL_GROUP_COREDUMP: u32 = 0x8;
 /// `signal->flags`: init of a pid namespace, from whose point of view unhandled signals are dropped.
 pub const SIGNAL_UNKILLABLE: u32 = 0x40;
 

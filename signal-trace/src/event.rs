@@ -131,6 +131,11 @@ impl Signal {
         ) || self.0 >= 34
     }
 
+    /// Whether it is also sent all day, from process to process, for what has nothing to do with an end.
+    pub fn has_other_uses(self) -> bool {
+        matches!(self, Self::HUP | Self::USR1 | Self::USR2 | Self::WINCH) || self.0 >= 34
+    }
+
     /// Whether its default action dumps core: the signals of a fault, which nobody sends to stop something.
     pub fn is_fault(self) -> bool {
         matches!(self.0, 4..=8 | 11 | 24 | 25 | 31)
@@ -226,7 +231,7 @@ pub struct Task {
     pub ns_pid: Option<Pid>,
     /// It is init of a pid namespace (`SIGNAL_UNKILLABLE`), unharmed so far.
     pub unkillable: bool,
-    /// It is exiting as a group (`SIGNAL_GROUP_EXIT`): after `complete_signal`, also because of this very signal.
+    /// It is exiting as a group (`SIGNAL_GROUP_EXIT`, or a core dump): after `complete_signal`, also because of this very signal.
     pub dying: bool,
 }
 

@@ -95,6 +95,11 @@ pub(super) struct Container {
     missing: HashSet<ProcessKey>,
     /// What was still to be read has been read, once a record as late as this comes.
     settled: KernelTime,
+    /// Who had got a signal in a window that came to nothing, and lived on; and until when that was.
+    told_before: HashSet<ProcessKey>,
+    told_until: KernelTime,
+    /// That may not be all of them.
+    told_in_doubt: bool,
     /// The process of the last end that was told.
     last_ended: ProcessKey,
     /// A process of init's went to a cgroup outside of the container: whatever becomes of it is not seen.
@@ -131,6 +136,9 @@ impl Container {
             init_ended: StartTick::default(),
             missing: HashSet::default(),
             settled: KernelTime::default(),
+            told_before: HashSet::default(),
+            told_until: KernelTime::default(),
+            told_in_doubt: false,
             last_ended: ProcessKey::default(),
             strayed: false,
             ended: Vec::new(),
@@ -174,7 +182,9 @@ impl Container {
     pub(super) fn origin(&self, sender: &Task, origins: Origins) -> Where {
         let init = self.init.and_then(|key| self.processes.get(key));
         if let Some(process) = self.processes.get(sender.key) {
-            return if init.is_some_and(|i| i.key == process.root) { Where::Inside } else { Where::ExecSession };
+            // Where no namespace ends with init, its processes may outlive it and go on to tell each other.
+            let root = self.window.as_ref().map(|window| window.evidence.init_key).or(self.init);
+            return if root == Some(process.root) { Where::Inside } else { Where::ExecSession };
         }
         // A process that was born in the container's pid namespace and moved to another cgroup is not outside of it.
         let own_namespace = init.filter(|i| i.unkillable);
@@ -253,6 +263,13 @@ impl Container {
         let grace = self.spec.grace.period;
         let certain = self.spec.stop_signal.map_or(event.signal == Signal::TERM, |s| s == event.signal);
         let possible = self.may_stop(event.signal);
+        // It was ending before anybody stopped it: a core dump takes its time.
+        if self.window.is_none() && event.result == Generated::Ignored && event.target.dying {
+            if from_outside && possible {
+                self.note_unenforced(event.target.key, time);
+            }
+            return;
+        }
         if !may_start {
             if let Some(window) = self.window.as_mut().filter(|_| from_outside && (certain || possible)) {
                 window.stopped_again(time, event.signal, certain);
@@ -296,6 +313,7 @@ impl Container {
     }
 
     fn open(&mut self, time: KernelTime, stop: Option<Stop>, make: impl FnOnce(Evidence) -> Window) {
+        self.processes.none_is_later();
         let Some(init) = self.init.and_then(|key| self.processes.get(key)) else { return };
         // Without the namespace's flag, init is whoever came first: no guess to make from a table with holes.
         if !init.unkillable && (self.stale || !init.certain) {
@@ -317,7 +335,21 @@ impl Container {
         evidence.lost |= self.doubt.stops.is_some_and(|lost| time.since(lost) <= doubtful);
         evidence.births_unseen = time <= self.doubt.births;
         evidence.lost |= evidence.births_unseen && !init.unkillable;
+        self.remember_told();
+        if time.since(self.told_until) <= GIVEN_UP {
+            evidence.note_told_before(&self.told_before);
+            evidence.stop_unclear |= self.told_in_doubt;
+        }
         self.window = Some(make(evidence));
+    }
+
+    /// The window comes to nothing, or another takes its place: who was told in it may know of the stop all the same.
+    fn remember_told(&mut self) {
+        let Some(window) = &self.window else { return };
+        self.told_before.retain(|key| self.processes.get(*key).is_some());
+        self.told_before.extend(window.evidence.told());
+        self.told_until = window.evidence.ended;
+        self.told_in_doubt = window.evidence.may_lack_ends();
     }
 
     /// Whether what is killed at that instant may have had its stop signal before anybody looked.
@@ -350,6 +382,9 @@ impl Container {
         if self.processes.insert(&event.task, event.parent, place).is_err() {
             self.lost(time, Loss::Bulk);
             return;
+        }
+        if self.window.as_ref().is_some_and(|window| time >= window.evidence.opened) {
+            self.processes.note_later(event.task.key);
         }
         let process = || self.processes.get(event.task.key);
         if let Some(window) = self.window.as_mut().filter(|window| time < window.evidence.opened)
@@ -387,11 +422,13 @@ impl Container {
         let key = event.task.key;
         let known = self.processes.refresh(&event.task);
         let was_init = self.init == Some(key);
+        // Two last threads may tell of one end both.
+        let told_again = std::mem::replace(&mut self.last_ended, key) == key;
         let mut fate = Fate::Stands;
         if let Some(window) = &mut self.window {
             if time < window.evidence.opened {
                 window.evidence.drop_member(key);
-            } else {
+            } else if known || !told_again {
                 window.evidence.exit(time, event, &self.processes);
             }
             let of_window = key == window.evidence.init_key;
@@ -406,8 +443,6 @@ impl Container {
             self.init = None;
         }
         // Whose birth was not seen may have been the one that ran the container, where no flag says who does.
-        // Two last threads may tell of one end both.
-        let told_again = std::mem::replace(&mut self.last_ended, key) == key;
         let birth_unseen = !known && !told_again && key.start <= StartTick::from_nanos(self.doubt.births.0);
         if was_init || (birth_unseen && self.init_is_a_guess()) {
             self.note_init_end(key, time);
@@ -530,8 +565,13 @@ impl Container {
     fn follow(&mut self, fate: Fate, out: &mut Vec<Output>) {
         match fate {
             Fate::Stands => {}
-            Fate::Dropped => self.window = None,
+            Fate::Dropped => {
+                self.remember_told();
+                self.window = None;
+            }
             Fate::Judged => {
+                self.told_before.clear();
+                self.told_in_doubt = false;
                 if let Some(window) = self.window.take() {
                     out.push(Output::Shutdown(Box::new(self.judge(window.evidence))));
                 }

@@ -211,6 +211,9 @@ pub(super) struct Member {
     pub(super) certain: bool,
     /// It died, or left, before the window opened: a record that came late said so.
     left: bool,
+    /// It may know of the stop, by what was seen and is no proof of it: a signal of an earlier stop, one that has other uses
+    /// from somebody who was not told, or one that found it dying.
+    pub(super) maybe_told: bool,
 }
 
 /// Everything seen of one shutdown.
@@ -236,8 +239,11 @@ pub(super) struct Evidence {
     pub(super) rebooted: bool,
     /// A later stop signal was not pending yet: the first had been read by then, whatever is pending at the end.
     pub(super) stop_read: bool,
-    /// A session's signal opened it, and another one came from outside: which of them the end follows is not known.
+    /// A session's signal opened it, and another one came from outside: which of them the end follows is not known. Or there
+    /// was one before, of which it is not known whom it told.
     pub(super) stop_unclear: bool,
+    /// Init sent a member a signal.
+    pub(super) init_told: bool,
     /// The host's init signalled members itself.
     pub(super) host_told_members: bool,
     /// When the first was killed of whom nothing is known: after a loss it may have been a member.
@@ -267,6 +273,7 @@ impl Evidence {
             rebooted: false,
             stop_read: false,
             stop_unclear: false,
+            init_told: false,
             host_told_members: false,
             stranger_killed: None,
             strangers: false,
@@ -284,7 +291,7 @@ impl Evidence {
     /// Takes a process into the snapshot that lived when the window opened, if it is one of init's.
     pub(super) fn add_member(&mut self, process: &Process, processes: &Processes) {
         let of_init = process.root == self.init_key && process.key != self.init_key;
-        if !of_init || process.key.start > StartTick::from_nanos(self.opened.0) {
+        if !of_init || process.later || process.key.start > StartTick::from_nanos(self.opened.0) {
             return;
         }
         self.lost |= !process.certain;
@@ -294,6 +301,7 @@ impl Evidence {
             parent,
             certain: process.certain,
             left: false,
+            maybe_told: false,
         });
     }
 
@@ -317,6 +325,18 @@ impl Evidence {
         self.members.values().filter(|m| !m.left)
     }
 
+    /// Those of the snapshot that got a signal.
+    pub(super) fn told(&self) -> impl Iterator<Item = ProcessKey> {
+        self.members.iter().filter(|(_, m)| m.party.got_signal()).map(|(key, _)| *key)
+    }
+
+    /// Who of these is of the snapshot may have been told before.
+    pub(super) fn note_told_before(&mut self, told: &HashSet<ProcessKey>) {
+        for (_, member) in self.members.iter_mut().filter(|(key, _)| told.contains(key)) {
+            member.maybe_told = true;
+        }
+    }
+
     /// The member of that key.
     pub(super) fn member(&self, key: ProcessKey) -> Option<&Member> {
         self.members.get(&key).filter(|m| !m.left)
@@ -332,7 +352,7 @@ impl Evidence {
         self.members().all(|m| m.party.exit.is_some())
     }
 
-    /// Whether an end that is not in it may have been among what was lost.
+    /// Whether an end, or a signal to one whose birth was not seen, that is not in it may have been among what was lost.
     pub(super) fn may_lack_ends(&self) -> bool {
         self.lost || self.births_unseen
     }
@@ -405,7 +425,7 @@ impl Evidence {
                 party.note_self_send(time, event);
             }
         } else if event.signal.is_terminating() || self.stop.is_some_and(|s| s.signal == event.signal) {
-            self.telling(event, origin);
+            self.telling(event, origin, processes);
         }
     }
 
@@ -420,16 +440,30 @@ impl Evidence {
         }
     }
 
-    fn telling(&mut self, event: &SignalEvent, origin: Where) {
+    fn telling(&mut self, event: &SignalEvent, origin: Where, processes: &Processes) {
         let (told, by_host) = match origin {
             Where::Inside | Where::Outside => (true, false),
             Where::Host => (true, true),
             Where::ExecSession | Where::Kernel => (false, false),
         };
-        if told && let Some(member) = self.members.get_mut(&event.target.key) {
+        let found_dying = event.result == Generated::Ignored && event.target.dying;
+        let is_stop = self.stop.is_some_and(|stop| stop.signal == event.signal);
+        let other_use = event.signal.has_other_uses() && !is_stop && self.is_untold(event.sender.key, processes);
+        let Some(member) = self.members.get_mut(&event.target.key).filter(|_| told) else { return };
+        if !found_dying && !other_use {
             member.party.tell(event);
+            self.init_told |= event.sender.key == self.init_key;
             self.host_told_members |= by_host;
+        } else {
+            member.maybe_told = true;
         }
+    }
+
+    /// Whether it is, or descends from, a member that got no signal.
+    fn is_untold(&self, sender: ProcessKey, processes: &Processes) -> bool {
+        let above = |key: &ProcessKey| processes.get(*key).and_then(|process| process.parent);
+        let nearest = std::iter::successors(Some(sender), above).find(|key| self.concerns(*key));
+        nearest.and_then(|key| self.member(key)).is_some_and(|member| !member.party.got_signal())
     }
 
     fn sigkill(&mut self, time: KernelTime, event: &SignalEvent, origin: Where, processes: &Processes) {

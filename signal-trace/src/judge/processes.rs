@@ -37,6 +37,8 @@ pub(super) struct Process {
     pub(super) certain: bool,
     /// A look found it below somebody who takes orphans in, and nothing tells whose child it was at birth.
     may_be_orphan: bool,
+    /// It was born after the stop signal of the window that is open, if only by less than a tick.
+    pub(super) later: bool,
     dead: bool,
     children: u32,
 }
@@ -159,6 +161,16 @@ impl Processes {
         Ok(())
     }
 
+    /// It was born after the stop signal.
+    pub(super) fn note_later(&mut self, key: ProcessKey) {
+        self.by_key.entry(key).and_modify(|process| process.later = true);
+    }
+
+    /// Another stop signal came: all that are there were born before it.
+    pub(super) fn none_is_later(&mut self) {
+        self.by_key.values_mut().for_each(|process| process.later = false);
+    }
+
     /// What a look at all of these tells of the container.
     pub(super) fn home(&self, seen: &[&SeenProcess]) -> Home {
         let first = |process: &&&SeenProcess| (process.key.start, process.key.pid);
@@ -209,6 +221,7 @@ impl Processes {
             missing,
             certain,
             may_be_orphan: false,
+            later: false,
             dead: false,
             children: 0,
         };

@@ -87,7 +87,6 @@ fn cause_of_excess(case: Case<'_>) -> Cause {
     let at = e.outside_kill.map_or(e.ended, |k| k.time);
     let leaves = e.leaves_at(at);
     let untold_leaf = leaves.iter().any(|m| !m.party.got_signal());
-    let nobody_told = e.members().all(|m| !m.party.told());
     if init_disposition(e) == InitDisposition::NeverRan {
         Cause::Stuck
     } else if took_no_notice(e) {
@@ -97,7 +96,7 @@ fn cause_of_excess(case: Case<'_>) -> Cause {
     } else if untold_leaf && tells_by_other_means(e) {
         Cause::Unknown
     } else if untold_leaf {
-        if nobody_told { Cause::NotForwarded } else { Cause::PartiallyForwarded }
+        if nobody_told(e) { Cause::NotForwarded } else { Cause::PartiallyForwarded }
     } else if leaves.is_empty() && unread_or_dropped(e) {
         Cause::Unknown
     } else if leaves.is_empty() {
@@ -115,7 +114,7 @@ fn cause_of_death(e: &Evidence) -> Cause {
     let told: Vec<_> = killed.iter().filter(|m| m.party.got_signal()).collect();
     let by_supervisor = told.iter().find(|m| matches!(m.party.killer(), Some(KilledBy::Supervisor | KilledBy::Inside)));
     if killed.len() > told.len() {
-        if e.members().all(|m| !m.party.told()) { Cause::NotForwarded } else { Cause::PartiallyForwarded }
+        if nobody_told(e) { Cause::NotForwarded } else { Cause::PartiallyForwarded }
     } else if let Some(member) = by_supervisor {
         if member.party.dropped_all() { Cause::ChildIgnored } else { Cause::ChildTooSlow }
     } else if told.iter().any(|m| m.party.killer().is_none()) {
@@ -192,14 +191,26 @@ pub(super) fn missed(verdict: Verdict, e: &Evidence) -> Vec<&Member> {
     if !matches!(verdict.cause, Cause::NotForwarded | Cause::PartiallyForwarded) {
         return Vec::new();
     }
-    let at = e.outside_kill.map(|k| k.time);
-    let suffered = |m: &Member| !m.party.got_signal() && (m.party.killed() || at.is_some_and(|t| m.party.alive_at(t)));
+    let suffered = |m: &Member| suffered_untold(e, m);
     let mut missed: Vec<_> = e
         .members()
         .filter(|m| suffered(m) && m.parent.and_then(|p| e.member(p)).is_none_or(|parent| !suffered(parent)))
         .collect();
     missed.sort_by_key(|m| m.party.named.pid);
     missed
+}
+
+/// It got no signal, and was killed or still there when init was.
+fn suffered_untold(e: &Evidence, m: &Member) -> bool {
+    let at = e.outside_kill.map(|k| k.time);
+    !m.party.got_signal() && (m.party.killed() || at.is_some_and(|t| m.party.alive_at(t)))
+}
+
+/// Nobody of the snapshot. What ends by itself was told over a pipe or a socket; not so under a shell, whose children come
+/// and go.
+fn nobody_told(e: &Evidence) -> bool {
+    let by_signals = tells_by_signals(&e.init.named.comm);
+    e.members().all(|m| !m.party.got_signal() && (by_signals || !m.party.told()))
 }
 
 /// Nothing that could have belonged to the window was lost, and everybody's end was seen.
@@ -289,11 +300,11 @@ fn unread_or_dropped(e: &Evidence) -> bool {
 
 fn took_no_notice(e: &Evidence) -> bool {
     e.stop.is_some_and(|s| s.dropped)
-        || matches!(init_disposition(e), InitDisposition::Unread | InitDisposition::Reraised)
+        || (!e.init_told && matches!(init_disposition(e), InitDisposition::Unread | InitDisposition::Reraised))
 }
 
-/// Nothing was lost, and it is clear which signal was the stop. No untold child was killed late by its own parent, who may
-/// have had other means to tell it.
+/// Nothing was lost, it is clear which signal was the stop, and who was told. No untold child was killed late by its own
+/// parent, who may have had other means to tell it.
 fn way_seen(e: &Evidence) -> bool {
     let late_kill = |m: &Member| {
         !m.party.got_signal()
@@ -302,7 +313,8 @@ fn way_seen(e: &Evidence) -> bool {
                 .kill
                 .is_some_and(|k| k.by_parent && k.by == KilledBy::Supervisor && k.time.since(e.opened) >= LATE_KILL)
     };
-    whole(e) && !e.stop_unclear && !e.members().any(late_kill)
+    let unclear = |m: &Member| m.maybe_told && suffered_untold(e, m);
+    whole(e) && !e.stop_unclear && !e.members().any(|m| unclear(m) || late_kill(m))
 }
 
 /// Init took the signal and sent nobody any: it may tell its workers over a pipe, and wait for the last.

@@ -5,8 +5,8 @@
 //! that means nothing: the caller counts it. No bytes make it panic.
 
 use signal_trace_ebpf::{
-    self as wire, CgroupRecord, Header, Kind, LEVEL_UNKNOWN, ProcessRecord, SIGNAL_GROUP_EXIT, SIGNAL_UNKILLABLE,
-    SignalRecord, WIRE_VERSION,
+    self as wire, CgroupRecord, Header, Kind, LEVEL_UNKNOWN, ProcessRecord, SIGNAL_GROUP_COREDUMP, SIGNAL_GROUP_EXIT,
+    SIGNAL_UNKILLABLE, SignalRecord, WIRE_VERSION,
 };
 
 use crate::event::{
@@ -132,7 +132,7 @@ fn task(task: &wire::Task) -> Task {
         level: (task.level != LEVEL_UNKNOWN).then_some(task.level),
         ns_pid: (task.ns_tgid != 0).then_some(Pid(task.ns_tgid)),
         unkillable: task.signal_flags & SIGNAL_UNKILLABLE != 0,
-        dying: task.signal_flags & SIGNAL_GROUP_EXIT != 0,
+        dying: task.signal_flags & (SIGNAL_GROUP_EXIT | SIGNAL_GROUP_COREDUMP) != 0,
     }
 }
 
@@ -188,6 +188,15 @@ mod tests {
 
     proptest! {
         #[test]
+    fn a_core_dump_is_an_end_that_has_begun() {
+        let flags = |signal_flags| {
+            let (cgroup, start_ns, tgid, level, ns_tgid) = (1, 2, 3, 0, 0);
+            super::task(&wire::Task { cgroup, start_ns, comm: [0; 16], tgid, level, ns_tgid, signal_flags })
+        };
+        assert_eq!([0x0, 0x4, 0x8, 0x40].map(|bits| flags(bits).dying), [false, true, true, false]);
+    }
+
+    #[test]
         fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..256)) {
             let _ = decode(&bytes);
         }
