@@ -186,17 +186,17 @@ mod tests {
         (Kind::CgroupGone, size_of::<CgroupRecord>()),
     ];
 
-    proptest! {
-        #[test]
+    #[test]
     fn a_core_dump_is_an_end_that_has_begun() {
         let flags = |signal_flags| {
             let (cgroup, start_ns, tgid, level, ns_tgid) = (1, 2, 3, 0, 0);
-            super::task(&wire::Task { cgroup, start_ns, comm: [0; 16], tgid, level, ns_tgid, signal_flags })
+            task(&wire::Task { cgroup, start_ns, comm: [0; 16], tgid, level, ns_tgid, signal_flags })
         };
         assert_eq!([0x0, 0x4, 0x8, 0x40].map(|bits| flags(bits).dying), [false, true, true, false]);
     }
 
-    #[test]
+    proptest! {
+        #[test]
         fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..256)) {
             let _ = decode(&bytes);
         }
