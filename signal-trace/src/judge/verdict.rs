@@ -313,7 +313,7 @@ fn way_seen(e: &Evidence) -> bool {
                 .kill
                 .is_some_and(|k| k.by_parent && k.by == KilledBy::Supervisor && k.time.since(e.opened) >= LATE_KILL)
     };
-    let unclear = |m: &Member| m.maybe_told && suffered_untold(e, m);
+    let unclear = |m: &Member| m.maybe_told && !m.party.got_signal();
     whole(e) && !e.stop_unclear && !e.members().any(|m| unclear(m) || late_kill(m))
 }
 

@@ -242,6 +242,7 @@ timelines! {
     told_and_killed_again_and_again,
     told_and_killed_by_nobody_knows_whom,
     told_and_not_awaited,
+    told_before_the_stop_and_ended_without_its_child,
     told_by_a_hook_long_before_the_stop,
     told_by_a_hook_whose_pod_is_not_known_to_end,
     told_by_an_interrupt_before_the_stop,

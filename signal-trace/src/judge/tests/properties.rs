@@ -127,7 +127,7 @@ fn kind_of(input: &Input) -> Option<&EventKind> {
 
 /// In doubt by what was long before, of which nothing is left to see: a process that went elsewhere, or a stop signal that
 /// nobody enforced within its grace. And what the kernel's side of a tracer does, which is not there yet.
-const IN_DOUBT_BY_THE_PAST: [&str; 14] = [
+const IN_DOUBT_BY_THE_PAST: [&str; 15] = [
     "child_in_another_cgroup",
     "child_in_another_cgroup_graceful",
     "handler_that_is_good_for_once",
@@ -138,6 +138,7 @@ const IN_DOUBT_BY_THE_PAST: [&str; 14] = [
     "second_stop_is_left_unread",
     "shorter_grace_that_nobody_enforces",
     "stop_while_the_kernel_closes_its_window",
+    "told_before_the_stop_and_ended_without_its_child",
     "told_by_a_hook_long_before_the_stop",
     "told_by_a_hook_whose_pod_is_not_known_to_end",
     "told_by_an_interrupt_before_the_stop",
